@@ -1,0 +1,6 @@
+"""Algorithms: each is its networks and its loss, in one file, found by name."""
+
+from sparl.algorithms.base import Algorithm
+from sparl.algorithms.make import ALGORITHMS, make
+
+__all__ = ["ALGORITHMS", "Algorithm", "make"]

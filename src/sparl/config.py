@@ -1,0 +1,265 @@
+"""Everything a run can be told, as frozen dataclasses whose docstrings are the `--help`.
+
+Defaults are those of MAST (Hu et al., NeurIPS 2024) and, where it is silent, of PyMARL.
+"""
+
+import dataclasses
+import json
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from sparl.errors import InputError, unknown_name
+
+
+@dataclass(frozen=True)
+class TopologyConfig:
+    """Which links exist, and when they move."""
+
+    kind: str | None = None
+    """dense, static, set or rigl. Default: the method's."""
+    distribution: str = "erdos_renyi"
+    """How links are shared out among layers: erdos_renyi or uniform."""
+    interval: int = 200
+    """Updates between two changes of the topology."""
+    fraction: float = 0.5
+    """Share of a layer's links that the first change moves; annealed to 0 on a cosine."""
+
+
+@dataclass(frozen=True)
+class TargetConfig:
+    """What Q is regressed to."""
+
+    kind: str | None = None
+    """one_step, or td_lambda: one-step during a burn-in, then TD(lambda). Default: the method's."""
+    operator: str | None = None
+    """Value of the next step's actions: double_q or soft_mellowmax. Default: the method's."""
+    lam: float = 0.6
+    """Lambda of TD(lambda)."""
+    burn_in: float = 0.375
+    """Share of all env steps before TD(lambda) begins (MAST's T0 = 0.75M of 2M)."""
+    alpha: float = 1.0
+    """Soft Mellowmax: temperature of its softmax weights."""
+    omega: float = 10.0
+    """Soft Mellowmax: temperature of its mellowmax."""
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Which experience is kept, and how batches are drawn from it."""
+
+    kind: str | None = None
+    """uniform, or dual: a share of each batch from the newest episodes. Default: the method's."""
+    capacity: int = 5000
+    """Episodes kept."""
+    batch_size: int = 32
+    """Episodes per update."""
+    window: int = 100
+    """Dual: how many of the newest episodes make the on-policy window."""
+    window_batch: int = 8
+    """Dual: how many of a batch's episodes come from the window."""
+    reserve: float = 0.75
+    """Memory is reserved for episodes of this share of the time limit on average. Longer ones push
+    the oldest out before `capacity` is reached."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Widths of the networks (PyMARL's)."""
+
+    hidden: int = 64
+    """Units of the recurrent agent."""
+    embed: int = 32
+    """Units of QMIX's mixing layer."""
+    hypernet: int = 64
+    """Hidden units of QMIX's two-layer hypernetworks."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """RMSProp as PyMARL uses it."""
+
+    lr: float = 5e-4
+    """Learning rate."""
+    decay: float = 0.99
+    """Smoothing of the squared gradient."""
+    eps: float = 1e-5
+    """Added to the root of the squared gradient."""
+    clip: float = 10.0
+    """Largest global norm of the gradient."""
+
+
+@dataclass(frozen=True)
+class ExplorationConfig:
+    """Epsilon-greedy exploration, epsilon linear in env steps."""
+
+    start: float = 1.0
+    """Epsilon at the first step."""
+    finish: float = 0.05
+    """Epsilon once annealed."""
+    anneal_steps: int = 50_000
+    """Env steps over which epsilon falls."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. Flags left alone take the values of the MAST paper."""
+
+    env: str = "smax:3m"
+    """Environment, as INTERFACE:NAME."""
+    algorithm: str = "qmix"
+    """qmix or vdn."""
+    method: str = "mast"
+    """dense, static, set, rigl or mast: a choice of topology, target and replay at once."""
+    sparsity: float = 0.95
+    """Share of the weights that are absent, in [0, 1). The dense method has none absent."""
+    total_steps: int = 2_000_000
+    """Env steps to train for, all environments together."""
+    seed: int = 0
+    """Seed of everything random."""
+    num_seeds: int = 1
+    """Seeds trained side by side in one program: seed, seed + 1, ..."""
+    num_envs: int = 8
+    """Environments stepped in parallel, per seed."""
+    chunk: int = 25
+    """Steps of every environment between two looks at the learner."""
+    gamma: float = 0.99
+    """Discount factor."""
+    target_interval: int = 200
+    """Updates between two copies into the target network."""
+    compute: str = "auto"
+    """How weights multiply: auto, dense or masked."""
+    reward_scale: float = 10.0
+    """Rewards are multiplied by this (SMAX returns at most about 2, SMAC's at most 20)."""
+    eval_every: int = 10_000
+    """Env steps between evaluations."""
+    eval_episodes: int = 32
+    """Greedy episodes per evaluation."""
+    log_every: int = 2_000
+    """Env steps between lines of training metrics."""
+    checkpoint_every: int = 50_000
+    """Env steps between checkpoints."""
+    topology: TopologyConfig = field(default_factory=TopologyConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+
+    def save(self, path: Path) -> None:
+        """Write the configuration as JSON."""
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a configuration that `save` wrote; fields that are missing take their defaults.
+
+        Raises:
+            InputError: If the file is missing, is not JSON, or has an unknown field or a value of
+                the wrong type.
+        """
+        path = Path(path)
+        try:
+            data = json.loads(path.read_text())
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON: {error}") from error
+        return _from_json(cls, data, str(path))
+
+
+_AT_LEAST_ONE = (
+    "total_steps",
+    "num_seeds",
+    "num_envs",
+    "chunk",
+    "target_interval",
+    "eval_every",
+    "eval_episodes",
+    "log_every",
+    "checkpoint_every",
+    "topology.interval",
+    "replay.capacity",
+    "replay.batch_size",
+    "replay.window",
+    "network.hidden",
+    "network.embed",
+    "network.hypernet",
+    "exploration.anneal_steps",
+)
+_SHARES = (
+    "gamma",
+    "topology.fraction",
+    "target.lam",
+    "target.burn_in",
+    "exploration.start",
+    "exploration.finish",
+)
+_POSITIVE = (
+    "target.omega",
+    "replay.reserve",
+    "optimizer.lr",
+    "optimizer.eps",
+    "optimizer.clip",
+    "reward_scale",
+)
+
+
+def check(config: Config) -> None:
+    """Check every value that can be checked by itself.
+
+    Raises:
+        InputError: If a value lies outside its range, naming the field, the range and the value.
+    """
+    _require(config, ("sparsity", "optimizer.decay"), lambda x: 0 <= x < 1, "lie in [0, 1)")
+    _require(config, _AT_LEAST_ONE, lambda x: x >= 1, "be at least 1")
+    _require(config, _SHARES, lambda x: 0 <= x <= 1, "lie in [0, 1]")
+    _require(config, _POSITIVE, lambda x: 0 < x < float("inf"), "be finite and above 0")
+    _require(config, ("replay.reserve",), lambda x: x <= 1, "be at most 1")
+    _require(config, ("seed", "target.alpha"), lambda x: 0 <= x < float("inf"), "be at least 0")
+    capacity = config.replay.capacity
+    _require(
+        config,
+        ("replay.batch_size",),
+        lambda x: x <= capacity,
+        f"be at most replay.capacity ({capacity})",
+    )
+    most = min(config.replay.batch_size, config.replay.window)
+    _require(
+        config,
+        ("replay.window_batch",),
+        lambda x: 0 <= x <= most,
+        f"lie in [0, {most}], within replay.batch_size and replay.window",
+    )
+
+
+def _require(
+    config: Config, names: tuple[str, ...], holds: Callable[[Any], bool], demand: str
+) -> None:
+    for name in names:
+        value = operator.attrgetter(name)(config)
+        if not holds(value):
+            raise InputError(f"{name} must {demand}, got {value}")
+
+
+def _from_json(cls: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise InputError(f"{where}: expected an object, got {data!r}")
+    types = get_type_hints(cls)
+    values = {}
+    for name, value in data.items():
+        if name not in types:
+            raise unknown_name(f"field in {where}", name, types)
+        kind = types[name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            values[name] = _from_json(kind, value, f"{where}: {name}")
+        elif kind is float and type(value) in (int, float):
+            values[name] = float(value)
+        elif isinstance(value, kind) and not isinstance(value, bool):
+            values[name] = value
+        else:
+            expected = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise InputError(f"{where}: {name} must be {expected}, got {value!r}")
+    return cls(**values)

@@ -1,0 +1,10 @@
+"""Environments behind one protocol; `make` finds them by name.
+
+An environment's name is `INTERFACE:NAME`. The interface selects the adapter, the adapter knows its
+names.
+"""
+
+from sparl.envs.base import JaxEnv, TimeStep
+from sparl.envs.make import make
+
+__all__ = ["JaxEnv", "TimeStep", "make"]

@@ -1,0 +1,50 @@
+"""What an environment is to the rest of sparl."""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+from sparl.spec import EnvSpec
+
+
+class TimeStep(NamedTuple):
+    """What is seen after a reset or a step: arrays of JAX or of NumPy alike.
+
+    After the last step of an episode this is its final observation; nothing is reset behind the
+    caller's back. At a reset, `reward` is 0 and the flags are false.
+
+    Attributes:
+        obs: `[n, obs_dim]`, about unit scale, within the range of 16-bit floats.
+        state: `[state_dim]`, likewise.
+        avail_actions: Boolean `[n, A]`; at least one action of each agent is available.
+        reward: Scalar, shared by the team.
+        terminated: The episode has ended in a terminal state: nothing follows, do not bootstrap.
+        truncated: The episode was cut off, by a time limit for example: bootstrap.
+        won: The episode has ended in a win.
+    """
+
+    obs: Any
+    state: Any
+    avail_actions: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    won: Any
+
+
+class JaxEnv(Protocol):
+    """An environment that is stepped inside the compiled program.
+
+    Pure functions of one environment; the rollout vectorises them. An environment that runs on
+    the host has the same `spec` and the same `TimeStep`, with `reset(seed)` and `step(actions)`.
+    """
+
+    spec: EnvSpec
+
+    def reset(self, key: jax.Array) -> tuple[Any, TimeStep]:
+        """Begin an episode: the environment's state (a pytree of fixed types) and what is seen."""
+        ...
+
+    def step(self, key: jax.Array, state: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
+        """Take one step with `actions`, integers `[n]`."""
+        ...

@@ -1,0 +1,103 @@
+"""What each method is: a choice of topology, target and replay.
+
+A method is one row of this table. Whatever a run sets itself (`--topology.kind`, `--target.kind`,
+`--target.operator`, `--replay.kind`) takes precedence over its method's choice, which is how the
+parts of MAST are switched on and off one by one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from sparl import targets
+from sparl.compute import FORMS
+from sparl.config import Config, check
+from sparl.errors import InputError, unknown_name
+from sparl.replay import DRAWS
+from sparl.topology import DISTRIBUTIONS, RULES
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train a network sparsely.
+
+    Attributes:
+        topology: Which links exist and when they move.
+        target: How returns are formed.
+        operator: How the next step's actions are valued.
+        replay: How batches are drawn.
+    """
+
+    topology: str
+    target: str = "one_step"
+    operator: str = "double_q"
+    replay: str = "uniform"
+
+
+METHODS = {
+    "dense": Method("dense"),
+    "static": Method("static"),
+    "set": Method("set"),
+    "rigl": Method("rigl"),
+    "mast": Method("rigl", target="td_lambda", operator="soft_mellowmax", replay="dual"),
+}
+
+
+def resolve(config: Config) -> Config:
+    """Fill in what `config` leaves to its method, and check that the whole makes sense.
+
+    Raises:
+        InputError: If the method or one of its parts is unknown, a value is out of range, or the
+            parts do not go together.
+    """
+    check(config)
+    method = _look_up("method", config.method, METHODS)
+    topology, target, replay = config.topology, config.target, config.replay
+    config = replace(
+        config,
+        topology=replace(topology, kind=topology.kind or method.topology),
+        target=replace(
+            target,
+            kind=target.kind or method.target,
+            operator=target.operator or method.operator,
+        ),
+        replay=replace(replay, kind=replay.kind or method.replay),
+    )
+    _look_up("topology kind", str(config.topology.kind), RULES)
+    _look_up("topology distribution", config.topology.distribution, DISTRIBUTIONS)
+    _look_up("target kind", str(config.target.kind), targets.KINDS)
+    _look_up("target operator", str(config.target.operator), targets.OPERATORS)
+    _look_up("replay kind", str(config.replay.kind), DRAWS)
+    _look_up("compute", config.compute, dict.fromkeys(("auto", *FORMS)))
+    return _settle_sparsity(config)
+
+
+def _settle_sparsity(config: Config) -> Config:
+    """The sparsity and the compute form that the topology implies."""
+    kind, compute = config.topology.kind, config.compute
+    if kind == "dense":
+        if compute == "masked":
+            raise InputError(
+                "compute 'masked' multiplies by a mask, and a dense topology has none: "
+                "leave --compute out, or choose another --method"
+            )
+        return replace(config, sparsity=0.0, compute="dense")
+    if config.sparsity == 0:
+        raise InputError(
+            f"topology {kind!r} decides which links are absent, but sparsity 0 leaves none absent: "
+            "pass a --sparsity above 0, or --method dense"
+        )
+    if compute == "dense":
+        raise InputError(
+            f"compute 'dense' keeps every link, but topology {kind!r} at sparsity "
+            f"{config.sparsity} does not: use --compute masked, or --method dense"
+        )
+    return replace(config, compute="masked")
+
+
+def _look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise unknown_name(kind, name, known)
+    return known[name]

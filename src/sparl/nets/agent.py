@@ -1,0 +1,59 @@
+"""The recurrent agent of PyMARL: linear, ReLU, GRU, linear, shared by all agents."""
+
+import jax
+import jax.numpy as jnp
+
+from sparl.compute import Tree, gru_cell, linear
+from sparl.nets.layers import init_gru, init_linear
+
+
+def init(key: jax.Array, inputs: int, hidden: int, actions: int) -> Tree:
+    """Parameters of an agent with `inputs` features, `hidden` units and `actions` outputs."""
+    keys = jax.random.split(key, 3)
+    return {
+        "fc1": init_linear(keys[0], inputs, hidden),
+        "rnn": init_gru(keys[1], hidden, hidden),
+        "fc2": init_linear(keys[2], hidden, actions),
+    }
+
+
+def initial_hidden(hidden: int, columns: int) -> jax.Array:
+    """The hidden state with which an episode starts: zeros `[hidden, columns]`."""
+    return jnp.zeros((hidden, columns))
+
+
+def step(weights: Tree, inputs: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Q-values of one time step.
+
+    Args:
+        weights: Bound weights.
+        inputs: `[in, C]` where `C` counts columns, one per agent and environment.
+        hidden: `[h, C]`.
+
+    Returns:
+        Q-values `[A, C]` over `A` actions and the next hidden state `[h, C]`.
+    """
+    hidden = gru_cell(weights["rnn"], jax.nn.relu(linear(weights["fc1"], inputs)), hidden)
+    return linear(weights["fc2"], hidden), hidden
+
+
+def unroll(weights: Tree, inputs: jax.Array) -> jax.Array:
+    """Q-values of whole sequences, each from a zero hidden state.
+
+    Args:
+        weights: Bound weights.
+        inputs: `[T, in, C]`.
+
+    Returns:
+        `[T, A, C]`.
+    """
+
+    def body(hidden: jax.Array, inputs_t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        q, hidden = step(weights, inputs_t, hidden)
+        return hidden, q
+
+    # All four products stay inside the scan: small products of [h, C] that keep to the cache run
+    # faster on XLA's CPU backend than hoisted ones of [h, T C] and the transposes they bring.
+    width = weights["fc1"]["b"].shape[0]
+    _, q = jax.lax.scan(body, initial_hidden(width, inputs.shape[-1]), inputs)
+    return q

@@ -1,0 +1,20 @@
+"""Experience: one ring of episodes, and the rules that draw from it."""
+
+from sparl.replay.batch import Batch, to_batch
+from sparl.replay.draw import DRAWS, dual, uniform
+from sparl.replay.ring import Ring, Step, episode_lengths, gather, init, insert, ring_rows
+
+__all__ = [
+    "DRAWS",
+    "Batch",
+    "Ring",
+    "Step",
+    "dual",
+    "episode_lengths",
+    "gather",
+    "init",
+    "insert",
+    "ring_rows",
+    "to_batch",
+    "uniform",
+]

@@ -1,0 +1,1 @@
+"""Studies over many runs: tables, statistics and figures."""

@@ -1,0 +1,91 @@
+"""The topology that training starts from: random links, as many per layer as its density says."""
+
+from collections.abc import Callable
+
+import jax
+
+from sparl.compute import Tree
+from sparl.errors import InputError
+from sparl.topology.distribution import DISTRIBUTIONS, Shapes
+from sparl.topology.names import by_name
+from sparl.topology.top import top_mask
+
+
+def link_counts(
+    shapes: Shapes, sparsity: float, distribution: str = "erdos_renyi"
+) -> dict[str, int]:
+    """Links of each layer: `n - int((1 - density) n)` of `n`, as RLx2 rounds.
+
+    Networks, told apart by the first part of a layer's name, each meet the sparsity by themselves.
+
+    Args:
+        shapes: Weight shapes by name, e.g. `{"agent/fc1/w": (64, 90)}`.
+        sparsity: Absent share of each network's weights, in [0, 1).
+        distribution: A key of `DISTRIBUTIONS`.
+
+    Raises:
+        InputError: If a layer would keep fewer links than it has outputs.
+    """
+    counts = _counts(shapes, sparsity, distribution)
+    for name, (rows, _) in shapes.items():
+        if counts[name] < rows:
+            limit = _highest_sparsity(
+                lambda s: all(_counts(shapes, s, distribution)[n] >= shapes[n][0] for n in shapes)
+            )
+            raise InputError(
+                f"sparsity {sparsity} leaves {name} {counts[name]} links for {rows} outputs, fewer "
+                f"than one each; the highest that keeps one per output everywhere is {limit}"
+            )
+    return counts
+
+
+def random_topology(
+    key: jax.Array, params: Tree, sparsity: float, distribution: str = "erdos_renyi"
+) -> Tree:
+    """Masks for every weight of `params`, uniformly random with `link_counts` links.
+
+    Weights are the arrays of two dimensions; everything else (biases) stays dense.
+
+    Args:
+        key: Random key.
+        params: Nested dicts of arrays.
+        sparsity: Absent share of each network's weights, in [0, 1).
+        distribution: A key of `DISTRIBUTIONS`.
+
+    Returns:
+        The tree of `params` with a boolean mask `[out, in]` for each weight and `None` elsewhere.
+
+    Raises:
+        InputError: If a layer would keep fewer links than it has outputs.
+    """
+    shapes = weight_shapes(params)
+    counts = link_counts(shapes, sparsity, distribution)
+    keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
+
+    def mask(path: tuple, values: jax.Array) -> jax.Array | None:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if name not in shapes:
+            return None
+        return top_mask(jax.random.uniform(keys[name], values.shape), counts[name])
+
+    return jax.tree_util.tree_map_with_path(mask, params)
+
+
+def weight_shapes(params: Tree) -> dict[str, tuple[int, int]]:
+    """The shapes `[out, in]` of all weights, by name."""
+    return {name: value.shape for name, value in by_name(params).items() if value.ndim == 2}
+
+
+def _counts(shapes: Shapes, sparsity: float, distribution: str) -> dict[str, int]:
+    counts = {}
+    for network in dict.fromkeys(name.split("/")[0] for name in shapes):
+        own = {name: shape for name, shape in shapes.items() if name.split("/")[0] == network}
+        for name, density in DISTRIBUTIONS[distribution](own, sparsity).items():
+            size = own[name][0] * own[name][1]
+            counts[name] = size - int((1 - density) * size)
+    return counts
+
+
+def _highest_sparsity(fits: Callable[[float], bool], digits: int = 3) -> float:
+    steps = range(10**digits - 1, -1, -1)
+    return next((s / 10**digits for s in steps if fits(s / 10**digits)), 0.0)

@@ -1,0 +1,1 @@
+"""Training: rollout, learner, loop, evaluation, checkpoints and logging."""

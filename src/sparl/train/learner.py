@@ -1,0 +1,234 @@
+"""Updates: draw a batch, take a gradient step, now and then change the topology."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sparl.algorithms import Algorithm
+from sparl.compute import Tree, bind, dense
+from sparl.replay import Batch, Ring, episode_lengths, gather, to_batch
+from sparl.replay.draw import Draw
+from sparl.topology import Rule, cosine, evolve
+
+T = TypeVar("T")
+
+
+class LearnerState(NamedTuple):
+    """Everything that learning changes.
+
+    Attributes:
+        params: Online weights and biases; absent links hold zero.
+        topology: Their links.
+        target_params: The target network's.
+        target_topology: The links that the online network had when the target was copied.
+        opt_state: Optimiser moments; absent links hold zero.
+        updates: Updates so far, topology changes included.
+        key: Random key.
+    """
+
+    params: Tree
+    topology: Tree
+    target_params: Tree
+    target_topology: Tree
+    opt_state: Any
+    updates: jax.Array
+    key: jax.Array
+
+
+class UpdateMetrics(NamedTuple):
+    """What a series of updates looked like.
+
+    Attributes:
+        sums: Each scalar of the loss, and the gradient's norm, summed over the updates.
+        count: How many updates.
+        bad_update: The first update at which one of them was not finite, else -1.
+        bad_term: Which, as a position in `sums`.
+    """
+
+    sums: dict[str, jax.Array]
+    count: jax.Array
+    bad_update: jax.Array
+    bad_term: jax.Array
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Trains one algorithm from one ring.
+
+    Attributes:
+        algorithm: Networks and loss.
+        optimizer: Gradient transformation.
+        draw: Which episodes make a batch.
+        rule: How links move; `None` where they never do.
+        fraction: Share of the links that the first topology change moves.
+        total_steps: Env steps over which that share falls to 0.
+        num_actions: `A`.
+        lengths: Batches are cut to the smallest of these that holds their longest episode; the
+            largest is the episode limit.
+        largest: The largest of a value over all seeds; see `sparl.train.seeds.largest`.
+    """
+
+    algorithm: Algorithm
+    optimizer: optax.GradientTransformation
+    draw: Draw
+    rule: Rule | None
+    fraction: float
+    total_steps: int
+    num_actions: int
+    lengths: tuple[int, ...]
+    largest: Callable[[jax.Array], jax.Array]
+
+    def init(self, key: jax.Array, params: Tree, topology: Tree) -> LearnerState:
+        """Begin with `params` on `topology`, the target network a copy."""
+        params = bind(params, topology)
+        copy = jax.tree.map(jnp.copy, (params, topology))
+        return LearnerState(
+            params=params,
+            topology=topology,
+            target_params=copy[0],
+            target_topology=copy[1],
+            opt_state=self.optimizer.init(params),
+            updates=jnp.zeros((), jnp.int32),
+            key=key,
+        )
+
+    def learn(
+        self, state: LearnerState, ring: Ring, updates: jax.Array, env_steps: jax.Array
+    ) -> tuple[LearnerState, UpdateMetrics]:
+        """Take `updates` gradient steps, or fewer if a loss is not finite.
+
+        Args:
+            state: The learner.
+            ring: Where batches come from; at least a batch's worth of episodes.
+            updates: How many.
+            env_steps: Env steps so far.
+
+        Returns:
+            The learner before the first update that was not finite, or after all, and metrics.
+        """
+
+        def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
+            return self._gradient_step(state, batch, env_steps)
+
+        def more(carry: tuple) -> jax.Array:
+            _, metrics, i = carry
+            return (i < updates) & (metrics.bad_update < 0)
+
+        def update(carry: tuple) -> tuple:
+            state, metrics, i = carry
+            new, scalars = self._on_batch(step, state, ring)
+            bad = ~jnp.isfinite(jnp.stack(list(scalars.values())))
+            failed = jnp.any(bad)
+            metrics = UpdateMetrics(
+                sums=jax.tree.map(jnp.add, metrics.sums, scalars),
+                count=metrics.count + 1,
+                bad_update=jnp.where(failed, new.updates, -1),
+                bad_term=jnp.argmax(bad).astype(jnp.int32),
+            )
+            state = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, new)
+            return state, metrics, i + 1
+
+        _, scalars = jax.eval_shape(lambda s: self._on_batch(step, s, ring), state)
+        zero = jnp.zeros((), jnp.int32)
+        metrics = UpdateMetrics(
+            sums=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scalars),
+            count=zero,
+            bad_update=zero - 1,
+            bad_term=zero,
+        )
+        state, metrics, _ = jax.lax.while_loop(more, update, (state, metrics, zero))
+        return state, metrics
+
+    def evolve(
+        self, state: LearnerState, ring: Ring, env_steps: jax.Array, due: jax.Array
+    ) -> tuple[LearnerState, dict[str, jax.Array]]:
+        """Change the topology in place of a gradient step, where `due`.
+
+        Moments of absent links are set to zero, so that new links start without any.
+
+        Returns:
+            The learner, and for each sparse layer the share of its links that are new, with
+            `fraction`, the share that was asked for.
+        """
+        fraction = cosine(env_steps / self.total_steps, start=self.fraction)
+
+        def change(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
+            key, evolve_key = jax.random.split(state.key)
+            # Absent links hold zero, so binding them as present changes no value and yields the
+            # gradient that they would have.
+            everywhere = dense(state.params)
+            gradients, _ = self._gradients(state, everywhere, batch, env_steps)
+            params, topology, changed = evolve(
+                self.rule, evolve_key, state.params, state.topology, gradients, fraction
+            )
+            opt_state = optax.tree_utils.tree_map_params(
+                self.optimizer, bind, state.opt_state, topology
+            )
+            state = state._replace(
+                params=params,
+                topology=topology,
+                opt_state=opt_state,
+                updates=state.updates + 1,
+                key=key,
+            )
+            return state, {"fraction": fraction, **changed}
+
+        # Rare, so not worth compiling for more than the longest batch.
+        new, changed = self._on_batch(change, state, ring, lengths=self.lengths[-1:])
+        return jax.tree.map(lambda old, new: jnp.where(due, new, old), state, new), changed
+
+    def sync_target(self, state: LearnerState, due: jax.Array) -> LearnerState:
+        """Copy weights and topology into the target network, where `due`."""
+        params, topology = jax.tree.map(
+            lambda old, new: jnp.where(due, new, old),
+            (state.target_params, state.target_topology),
+            (state.params, state.topology),
+        )
+        return state._replace(target_params=params, target_topology=topology)
+
+    def _gradient_step(
+        self, state: LearnerState, batch: Batch, env_steps: jax.Array
+    ) -> tuple[LearnerState, dict[str, jax.Array]]:
+        gradients, scalars = self._gradients(state, state.topology, batch, env_steps)
+        steps, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
+        state = state._replace(
+            params=optax.apply_updates(state.params, steps),
+            opt_state=opt_state,
+            updates=state.updates + 1,
+        )
+        return state, {**scalars, "grad_norm": optax.global_norm(gradients)}
+
+    def _gradients(
+        self, state: LearnerState, topology: Tree, batch: Batch, env_steps: jax.Array
+    ) -> tuple[Tree, dict[str, jax.Array]]:
+        target_weights = bind(state.target_params, state.target_topology)
+
+        def loss(params: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return self.algorithm.loss(bind(params, topology), target_weights, batch, env_steps)
+
+        return jax.grad(loss, has_aux=True)(state.params)
+
+    def _on_batch(
+        self,
+        fn: Callable[[LearnerState, Batch], T],
+        state: LearnerState,
+        ring: Ring,
+        lengths: tuple[int, ...] | None = None,
+    ) -> T:
+        """Apply `fn` to a drawn batch, cut to the smallest of `lengths` that holds it."""
+        lengths = lengths or self.lengths
+        key, draw_key = jax.random.split(state.key)
+        state = state._replace(key=key)
+        episodes = self.draw(draw_key, ring.live)
+        longest = self.largest(jnp.max(episode_lengths(ring, episodes)))
+
+        def on_steps(steps: int, state: LearnerState) -> T:
+            return fn(state, to_batch(*gather(ring, episodes, steps), self.num_actions))
+
+        index = jnp.searchsorted(jnp.asarray(lengths), longest)
+        return jax.lax.switch(index, [partial(on_steps, n) for n in lengths], state)

@@ -1,0 +1,210 @@
+"""A configuration turned into the handful of compiled functions that training is made of."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sparl import algorithms, envs, replay, targets
+from sparl.compute import Tree, bind, dense
+from sparl.config import Config
+from sparl.replay import DRAWS, Ring
+from sparl.spec import EnvSpec
+from sparl.topology import RULES, random_topology
+from sparl.train.learner import Learner, LearnerState, UpdateMetrics
+from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
+from sparl.train.seeds import any_seed, largest, over_seeds
+
+
+class TrainState(NamedTuple):
+    """All that a run is at one moment; leaves have a leading axis of `S` seeds."""
+
+    rollout: RolloutState
+    ring: Ring
+    learner: LearnerState
+
+
+@dataclass(frozen=True)
+class Program:
+    """The functions of one configuration, for all its `S` seeds at once.
+
+    Arguments that are handed back changed are donated: use what comes back.
+
+    Attributes:
+        config: The resolved configuration.
+        spec: Sizes of the environment.
+        algorithm: Networks and loss.
+        init: `(seeds [S])` to a `TrainState`.
+        collect: `(params, topology, rollout)` to a rollout and what finished.
+        store: `(ring, finished, most)` to a ring that holds them too; `most` is the largest number
+            of episodes that finished for any seed.
+        learn: `(learner, ring, updates [S], env_steps)` to a learner and metrics.
+        evolve: `(learner, ring, env_steps, due [S])` to a learner and what changed.
+        sync_target: `(learner, due [S])` to a learner.
+        evaluate: `(params, topology, seeds [S], number)` to means over episodes, each `[S]`. The
+            number of an evaluation selects its random keys, which training never uses.
+    """
+
+    config: Config
+    spec: EnvSpec
+    algorithm: algorithms.Algorithm
+    init: Callable[..., TrainState]
+    collect: Callable[..., tuple[RolloutState, Finished]]
+    store: Callable[..., Ring]
+    learn: Callable[..., tuple[LearnerState, UpdateMetrics]]
+    evolve: Callable[..., tuple[LearnerState, dict[str, jax.Array]]]
+    sync_target: Callable[..., LearnerState]
+    evaluate: Callable[..., dict[str, jax.Array]]
+
+    @property
+    def seeds(self) -> jax.Array:
+        """The seeds, integers `[S]`."""
+        return self.config.seed + jnp.arange(self.config.num_seeds)
+
+    def compiled(self) -> "Program":
+        """The same program, compiled now rather than at first use."""
+        state = jax.eval_shape(self.init, self.seeds)
+        rollout, ring, learner = state
+        online = (learner.params, learner.topology)
+        _, finished = jax.eval_shape(self.collect, *online, rollout)
+        count = jax.ShapeDtypeStruct((), jnp.int32)
+        counts = jax.ShapeDtypeStruct(self.seeds.shape, jnp.int32)
+        due = jax.ShapeDtypeStruct(self.seeds.shape, bool)
+        arguments = {
+            "collect": (*online, rollout),
+            "store": (ring, finished, count),
+            "learn": (learner, ring, counts, count),
+            "sync_target": (learner, due),
+            "evaluate": (*online, counts, count),
+        }
+        if RULES[self.config.topology.kind]:
+            arguments["evolve"] = (learner, ring, count, due)
+        lowered = {name: getattr(self, name).lower(*args) for name, args in arguments.items()}
+        with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
+            pending = {name: pool.submit(low.compile) for name, low in lowered.items()}
+            return replace(self, **{name: done.result() for name, done in pending.items()})
+
+
+def build(config: Config) -> Program:
+    """The program of a resolved configuration, not yet compiled.
+
+    Raises:
+        InputError: If a name is unknown, or the sparsity leaves a layer too few links.
+    """
+    seeds = config.num_seeds
+    env = envs.make(config.env)
+    spec = env.spec
+    target = targets.compose(config.target, gamma=config.gamma, total_steps=config.total_steps)
+    algorithm = algorithms.make(config.algorithm, spec, config.network, target)
+    rollout = Rollout(
+        env=env,
+        algorithm=algorithm,
+        num_envs=config.num_envs,
+        chunk=config.chunk,
+        reward_scale=config.reward_scale,
+        exploration=config.exploration,
+        anywhere=partial(any_seed, num_seeds=seeds),
+    )
+    learner = Learner(
+        algorithm=algorithm,
+        optimizer=_optimizer(config),
+        draw=_draw(config),
+        rule=RULES[config.topology.kind],
+        fraction=config.topology.fraction,
+        total_steps=config.total_steps,
+        num_actions=spec.num_actions,
+        lengths=_lengths(spec.episode_limit),
+        largest=partial(largest, num_seeds=seeds),
+    )
+
+    def init(seed: jax.Array) -> TrainState:
+        params_key, topology_key, rollout_key, learner_key = (
+            _stream(seed, name) for name in ("params", "topology", "rollout", "learner")
+        )
+        params = algorithm.init(params_key)
+        topology = initial_topology(config, topology_key, params)
+        return TrainState(
+            rollout=rollout.init(rollout_key),
+            ring=replay.init(spec, capacity=config.replay.capacity, reserve=config.replay.reserve),
+            learner=learner.init(learner_key, params, topology),
+        )
+
+    def collect(params: Tree, topology: Tree, state: RolloutState) -> tuple:
+        return rollout.collect(bind(params, topology), state)
+
+    def store(ring: Ring, finished: Finished, most: jax.Array) -> Ring:
+        ended = finished.ended.reshape(-1)
+        order = jnp.nonzero(ended, size=ended.size)[0]
+        count = jnp.sum(ended)
+
+        def add(i: jax.Array, ring: Ring) -> Ring:
+            episode, length = cut_episode(finished, order[i])
+            return replay.insert(ring, episode, length, keep=i < count)
+
+        return jax.lax.fori_loop(0, most, add, ring)
+
+    def evaluate(params: Tree, topology: Tree, seed: jax.Array, number: jax.Array) -> dict:
+        key = jax.random.fold_in(_stream(seed, "evaluation"), number)
+        return rollout.evaluate(bind(params, topology), key, config.eval_episodes)
+
+    def jit(fn: Callable, shared: tuple[int, ...] = (), **kwargs: Any) -> Callable:
+        return jax.jit(over_seeds(fn, seeds, shared=shared), **kwargs)
+
+    return Program(
+        config=config,
+        spec=spec,
+        algorithm=algorithm,
+        init=jit(init),
+        collect=jit(collect, donate_argnums=2),
+        store=jit(store, shared=(2,), donate_argnums=0),
+        learn=jit(learner.learn, shared=(3,), donate_argnums=0),
+        evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
+        sync_target=jit(learner.sync_target, donate_argnums=0),
+        evaluate=jit(evaluate, shared=(3,)),
+    )
+
+
+def initial_topology(config: Config, key: jax.Array, params: Tree) -> Tree:
+    """The links that a run starts with."""
+    if config.topology.kind == "dense":
+        return dense(params)
+    return random_topology(key, params, config.sparsity, config.topology.distribution)
+
+
+STREAMS = ("params", "topology", "rollout", "learner", "evaluation")
+
+
+def _stream(seed: jax.Array, name: str) -> jax.Array:
+    """The random key of one purpose; no two purposes share one."""
+    return jax.random.fold_in(jax.random.key(seed), STREAMS.index(name))
+
+
+def _optimizer(config: Config) -> optax.GradientTransformation:
+    # PyTorch adds eps to the root, outside of it.
+    rmsprop = config.optimizer
+    return optax.chain(
+        optax.clip_by_global_norm(rmsprop.clip),
+        optax.rmsprop(rmsprop.lr, decay=rmsprop.decay, eps=rmsprop.eps, eps_in_sqrt=False),
+    )
+
+
+def _draw(config: Config) -> Callable:
+    settings = config.replay
+    if settings.kind == "dual":
+        return partial(
+            DRAWS["dual"],
+            batch_size=settings.batch_size,
+            window=settings.window,
+            window_batch=settings.window_batch,
+        )
+    return partial(DRAWS["uniform"], batch_size=settings.batch_size)
+
+
+def _lengths(limit: int, parts: int = 4) -> tuple[int, ...]:
+    """The lengths to which batches are cut: quarters of the episode limit."""
+    return tuple(-(-limit * (i + 1) // parts) for i in range(parts))
