@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from sparl.errors import SparlError
-from sparl.train import checkpoint as module
 from sparl.train.checkpoint import CheckpointStore, Segment
+from sparl.train.manifest import render_body
 
 SPAN = 3  # Rows that each save adds to each stream.
 LIVE = 8  # Rows that stay needed.
@@ -536,7 +536,7 @@ def rewrite(folder, change):
     path = folder / "000000002.json"
     body = json.loads(path.read_bytes())["body"]
     change(body)
-    path.write_bytes(module._render(body))
+    path.write_bytes(render_body(body))
     return CheckpointStore(folder).restore()
 
 

@@ -5,9 +5,8 @@ A method is one row of this table. Whatever a run sets itself (`--topology.kind`
 parts of MAST are switched on and off one by one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sparl import targets
 from sparl.compute import FORMS
@@ -15,8 +14,6 @@ from sparl.config import Config, check
 from sparl.errors import InputError, unknown_name
 from sparl.replay import DRAWS
 from sparl.topology import DISTRIBUTIONS, RULES
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,8 @@ def resolve(config: Config) -> Config:
             parts do not go together.
     """
     check(config)
-    method = _look_up("method", config.method, METHODS)
+    _require_known("method", config.method, METHODS)
+    method = METHODS[config.method]
     topology, target, replay = config.topology, config.target, config.replay
     config = replace(
         config,
@@ -65,12 +63,12 @@ def resolve(config: Config) -> Config:
         ),
         replay=replace(replay, kind=replay.kind or method.replay),
     )
-    _look_up("topology kind", str(config.topology.kind), RULES)
-    _look_up("topology distribution", config.topology.distribution, DISTRIBUTIONS)
-    _look_up("target kind", str(config.target.kind), targets.KINDS)
-    _look_up("target operator", str(config.target.operator), targets.OPERATORS)
-    _look_up("replay kind", str(config.replay.kind), DRAWS)
-    _look_up("compute", config.compute, dict.fromkeys(("auto", *FORMS)))
+    _require_known("topology kind", config.topology.kind, RULES)
+    _require_known("topology distribution", config.topology.distribution, DISTRIBUTIONS)
+    _require_known("target kind", config.target.kind, targets.KINDS)
+    _require_known("target operator", config.target.operator, targets.OPERATORS)
+    _require_known("replay kind", config.replay.kind, DRAWS)
+    _require_known("compute", config.compute, ("auto", *FORMS))
     return _settle_sparsity(config)
 
 
@@ -97,7 +95,6 @@ def _settle_sparsity(config: Config) -> Config:
     return replace(config, compute="masked")
 
 
-def _look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+def _require_known(kind: str, name: str | None, known: Collection[str]) -> None:
     if name not in known:
-        raise unknown_name(kind, name, known)
-    return known[name]
+        raise unknown_name(kind, str(name), known)

@@ -30,9 +30,5 @@ class Algorithm(Protocol):
     def loss(
         self, weights: Tree, target_weights: Tree, batch: Batch, env_steps: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss to minimise in `weights`, and scalars that describe the update.
-
-        The scalars are in the order in which they are computed, so that the first that is not
-        finite is where a failure began.
-        """
+        """The loss to minimise in `weights`, and scalars that describe the update."""
         ...

@@ -47,13 +47,13 @@ class UpdateMetrics(NamedTuple):
         sums: Each scalar of the loss, and the gradient's norm, summed over the updates.
         count: How many updates.
         bad_update: The first update at which one of them was not finite, else -1.
-        bad_term: Which, as a position in `sums`.
+        bad_terms: Which, one flag for each name in `sums`, in the order of the sorted names.
     """
 
     sums: dict[str, jax.Array]
     count: jax.Array
     bad_update: jax.Array
-    bad_term: jax.Array
+    bad_terms: jax.Array
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ class Learner:
         def update(carry: tuple) -> tuple:
             state, metrics, i = carry
             new, scalars = self._on_batch(step, state, ring)
-            bad = ~jnp.isfinite(jnp.stack(list(scalars.values())))
+            bad = ~jnp.isfinite(jnp.stack([scalars[name] for name in sorted(scalars)]))
             failed = jnp.any(bad)
             metrics = UpdateMetrics(
                 sums=jax.tree.map(jnp.add, metrics.sums, scalars),
                 count=metrics.count + 1,
                 bad_update=jnp.where(failed, new.updates, -1),
-                bad_term=jnp.argmax(bad).astype(jnp.int32),
+                bad_terms=bad,
             )
             state = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, new)
             return state, metrics, i + 1
@@ -139,7 +139,7 @@ class Learner:
             sums=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scalars),
             count=zero,
             bad_update=zero - 1,
-            bad_term=zero,
+            bad_terms=jnp.zeros(len(scalars), bool),
         )
         state, metrics, _ = jax.lax.while_loop(more, update, (state, metrics, zero))
         return state, metrics

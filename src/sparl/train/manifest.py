@@ -59,14 +59,14 @@ class Manifest:
 
 def render_manifest(manifest: Manifest) -> bytes:
     """The bytes of a manifest, its own checksum among them."""
-    return _render_body(asdict(manifest))
+    return render_body(asdict(manifest))
 
 
 def parse_manifest(raw: bytes) -> Manifest:
     """Checks every value that a manifest, which anyone may have written, is later used for."""
     body = json.loads(raw)["body"]
     # Byte for byte, so that no change goes unseen, not even one of the checksum.
-    if _render_body(body) != raw:
+    if render_body(body) != raw:
         raise ValueError("its checksum is not that of its contents")
     streams = {}
     counts = [body["step"]]
@@ -85,6 +85,7 @@ def parse_manifest(raw: bytes) -> Manifest:
     return manifest
 
 
-def _render_body(body: dict[str, Any]) -> bytes:
+def render_body(body: dict[str, Any]) -> bytes:
+    """The bytes of a manifest with contents `body`, which is to be JSON-able."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return json.dumps({"body": body, "sha256": digest}, sort_keys=True, indent=1).encode()

@@ -1,0 +1,29 @@
+"""sparl: deep RL agents whose networks are sparse from the first step to the last."""
+
+from sparl.config import (
+    Config,
+    ExplorationConfig,
+    NetworkConfig,
+    OptimizerConfig,
+    ReplayConfig,
+    TargetConfig,
+    TopologyConfig,
+)
+from sparl.errors import InputError, SparlError
+from sparl.train.loop import resume, train
+from sparl.train.result import Result
+
+__all__ = [
+    "Config",
+    "ExplorationConfig",
+    "InputError",
+    "NetworkConfig",
+    "OptimizerConfig",
+    "ReplayConfig",
+    "Result",
+    "SparlError",
+    "TargetConfig",
+    "TopologyConfig",
+    "resume",
+    "train",
+]

@@ -1,0 +1,148 @@
+"""What the loop counts on the host, and the records that it makes of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from sparl.train.learner import UpdateMetrics
+from sparl.train.logging import Record
+from sparl.train.rollout import Finished
+
+SCORED = 20
+"""How many of the last evaluations make the score (MAST, section 4.1)."""
+
+
+@dataclass
+class Books:
+    """The counts of a run; everything is JSON, and saved with every checkpoint.
+
+    Attributes:
+        env_steps: Env steps of each seed.
+        episodes: Finished episodes, by seed.
+        updates: Updates, topology changes included, by seed.
+        seconds: Wall time.
+        compile_seconds: How much of it was compilation.
+        evaluations: `env_steps` of each evaluation, and its values by seed.
+        recent: Sums since the last training record, by seed.
+        latest: The newest loss, mean Q_total, win rate and return to show, means over seeds.
+        metrics_bytes: Length of `metrics.jsonl`.
+    """
+
+    env_steps: int
+    episodes: list[int]
+    updates: list[int]
+    seconds: float = 0.0
+    compile_seconds: float = 0.0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    recent: list[dict[str, float]] = field(default_factory=list)
+    latest: dict[str, float] = field(default_factory=dict)
+    metrics_bytes: int = 0
+
+    @classmethod
+    def empty(cls, num_seeds: int) -> "Books":
+        """The books of a run that has not begun."""
+        zeros = [0] * num_seeds
+        return cls(0, zeros, list(zeros), recent=[{} for _ in zeros])
+
+    def rate(self) -> float:
+        """Env steps per second, all seeds together, compilation not counted; 0 before any."""
+        running = self.seconds - self.compile_seconds
+        return self.env_steps * len(self.episodes) / running if running > 0 else 0.0
+
+    def last_evaluated(self) -> int:
+        """Env steps at the last evaluation; -1 before any."""
+        return self.evaluations[-1]["env_steps"] if self.evaluations else -1
+
+    def score(self, name: str) -> list[float]:
+        """Mean of the last evaluations' `name`, by seed."""
+        last = [evaluation[name] for evaluation in self.evaluations[-SCORED:]]
+        return np.mean(last, axis=0).tolist()
+
+    def count_episodes(self, finished: Finished) -> None:
+        """Take in the episodes that a chunk has finished."""
+        ended = np.asarray(finished.ended)
+        values = {
+            "return": np.asarray(finished.episode_return),
+            "win_rate": np.asarray(finished.won),
+            "episode_length": np.asarray(finished.length),
+        }
+        for seed, recent in enumerate(self.recent):
+            count = int(ended[seed].sum())
+            self.episodes[seed] += count
+            _add(recent, "episodes", count)
+            for name, value in values.items():
+                _add(recent, name, float(value[seed][ended[seed]].sum(dtype=np.float64)))
+
+    def count_updates(self, metrics: UpdateMetrics) -> None:
+        """Take in what a series of gradient steps looked like."""
+        sums = {name: np.asarray(value) for name, value in metrics.sums.items()}
+        for seed, recent in enumerate(self.recent):
+            _add(recent, "updates", int(metrics.count[seed]))
+            for name, value in sums.items():
+                _add(recent, name, float(value[seed]))
+
+    def train_records(self, epsilon: float) -> list[Record]:
+        """Means since the last call, one record per seed."""
+        records = []
+        for seed, recent in enumerate(self.recent):
+            record = self._record("train", seed)
+            record |= {
+                "episodes": self.episodes[seed],
+                "updates": self.updates[seed],
+                "epsilon": epsilon,
+                "env_steps_per_second": self.rate(),
+            }
+            episodes, updates = recent.pop("episodes", 0), recent.pop("updates", 0)
+            for name, total in recent.items():
+                count = episodes if name in ("return", "win_rate", "episode_length") else updates
+                if count:
+                    record[name] = total / count
+            recent.clear()
+            records.append(record)
+        self._show(records, {"loss": "loss", "q_total": "Q_total"})
+        return records
+
+    def evaluation_records(self, values: dict[str, jax.Array]) -> list[Record]:
+        """Enter an evaluation, and make one record per seed of it."""
+        by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
+        self.evaluations.append({"env_steps": self.env_steps, **by_seed})
+        records = [
+            self._record("eval", seed) | {name: value[seed] for name, value in by_seed.items()}
+            for seed in range(len(self.episodes))
+        ]
+        self._show(records, {"win_rate": "win rate", "return": "return"})
+        return records
+
+    def topology_records(self, changed: dict[str, jax.Array], due: np.ndarray) -> list[Record]:
+        """One record for each seed whose topology changed; by layer the share of new links."""
+        by_seed = {name: np.asarray(value).tolist() for name, value in changed.items()}
+        fraction = by_seed.pop("fraction")
+        return [
+            self._record("topology", seed)
+            | {
+                "update": self.updates[seed] + 1,
+                "fraction": fraction[seed],
+                "changed": {name: value[seed] for name, value in by_seed.items()},
+            }
+            for seed in np.flatnonzero(due).tolist()
+        ]
+
+    def _show(self, records: list[Record], names: dict[str, str]) -> None:
+        for name, label in names.items():
+            values = [record[name] for record in records if name in record]
+            if values:
+                self.latest[label] = float(np.mean(values))
+
+    def _record(self, kind: str, seed: int) -> Record:
+        return {
+            "kind": kind,
+            "env_steps": self.env_steps,
+            "seconds": round(self.seconds, 3),
+            "seed": seed,
+        }
+
+
+def _add(sums: dict[str, float], name: str, value: float) -> None:
+    sums[name] = sums.get(name, 0) + value

@@ -1,0 +1,94 @@
+"""The run folder: where everything that a run leaves behind has its place."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparl.config import Config
+from sparl.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The configuration that repeats the run."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The newest checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def topology(self) -> Path:
+        """The masks at the start and at every checkpoint, one small file each."""
+        return self.path / "topology"
+
+    @property
+    def result(self) -> Path:
+        """What came out; there once the run is finished."""
+        return self.path / "result.json"
+
+
+def default_path(config: Config) -> Path:
+    """Where a run goes that was given no folder: its settings are the name."""
+    map_name = config.env.replace(":", "-")
+    seeds = f"s{config.seed}" + (f"x{config.num_seeds}" if config.num_seeds > 1 else "")
+    parts = [map_name, config.algorithm, config.method]
+    if config.sparsity:
+        parts.append(f"{config.sparsity:g}")
+    return Path("runs") / "-".join([*parts, seeds])
+
+
+def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
+    """Make a new run folder with its `config.json`.
+
+    Raises:
+        InputError: If the folder exists and `overwrite` is not set, or is something else than a
+            run, which is never deleted.
+    """
+    folder = RunFolder(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not folder.config.is_file():
+            raise InputError(f"{path} exists and is not a run: choose another --run-dir")
+        if not overwrite:
+            raise InputError(
+                f"{path} already holds a run: continue it with `sparl resume {path}`, replace it "
+                "with --overwrite, or choose another --run-dir"
+            )
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        config.save(folder.config)
+    except OSError as error:
+        raise InputError(f"cannot create the run folder {path}: {error.strerror}") from error
+    return folder
+
+
+def find(path: str | Path) -> RunFolder:
+    """The run folder at `path`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.config.is_file():
+        reason = "does not exist" if not folder.path.exists() else "has no config.json"
+        raise InputError(
+            f"{path} is not a run folder: it {reason}. `sparl train --run-dir {path}` makes one"
+        )
+    return folder

@@ -1,0 +1,90 @@
+"""Where metrics go: `metrics.jsonl` always, other places by the same small protocol."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from sparl.errors import InputError
+
+Record = dict[str, Any]
+"""One measurement: `kind` (train, eval or topology), `env_steps`, `seconds`, `seed`, and values."""
+
+
+class Logger(Protocol):
+    """Takes records as they come. TensorBoard is one; Weights & Biases or MLflow can be others."""
+
+    def log(self, record: Record) -> None:
+        """Take one record."""
+        ...
+
+    def close(self) -> None:
+        """Finish writing."""
+        ...
+
+
+class JsonlLogger:
+    """Appends each record as one line of JSON.
+
+    Args:
+        path: The file.
+        keep: Bytes of an existing file to keep; what lies behind was logged after the checkpoint
+            that the run continues from, and will be logged again.
+    """
+
+    def __init__(self, path: Path, keep: int = 0):
+        path.touch()
+        os.truncate(path, min(keep, path.stat().st_size))
+        self._file = path.open("a")
+
+    def log(self, record: Record) -> None:
+        """Append one line."""
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+
+    def position(self) -> int:
+        """Bytes in the file, all of them safely on disk."""
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoardLogger:
+    """Writes every number of a record as a scalar `kind/name`, seeds as separate runs.
+
+    Args:
+        folder: Where the event files go.
+
+    Raises:
+        InputError: If the extra is not installed.
+    """
+
+    def __init__(self, folder: Path):
+        try:
+            from tensorboardX import SummaryWriter  # noqa: PLC0415  (an extra)
+        except ImportError as error:
+            raise InputError(
+                "--tensorboard needs an extra: pip install 'sparl[tensorboard]'"
+            ) from error
+        self._new = SummaryWriter
+        self._folder = folder
+        self._writers: dict[int, Any] = {}
+
+    def log(self, record: Record) -> None:
+        """Write the numbers of one record."""
+        seed = record["seed"]
+        if seed not in self._writers:
+            self._writers[seed] = self._new(str(self._folder / f"seed_{seed}"))
+        for name, value in record.items():
+            if isinstance(value, int | float) and name not in ("env_steps", "seed"):
+                self._writers[seed].add_scalar(
+                    f"{record['kind']}/{name}", value, record["env_steps"]
+                )
+
+    def close(self) -> None:
+        """Close the event files."""
+        for writer in self._writers.values():
+            writer.close()

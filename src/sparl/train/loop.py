@@ -1,0 +1,334 @@
+"""The training loop: Python between compiled chunks, where everything people want to see happens.
+
+A chunk steps all environments, stores the episodes that ended and makes one update for each.
+Between chunks the loop logs, evaluates, saves checkpoints and heeds Ctrl-C. All that it decides
+follows from the state that a checkpoint holds, so a resumed run continues bit for bit.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from sparl import methods
+from sparl.config import Config
+from sparl.errors import SparlError
+from sparl.replay import Ring
+from sparl.topology import RULES
+from sparl.train import folder as folders
+from sparl.train import snapshot
+from sparl.train.books import Books
+from sparl.train.checkpoint import CheckpointStore
+from sparl.train.clock import Clock
+from sparl.train.folder import RunFolder
+from sparl.train.learner import LearnerState, UpdateMetrics
+from sparl.train.logging import JsonlLogger, Logger, Record
+from sparl.train.masks import save_masks
+from sparl.train.program import Program, TrainState, build
+from sparl.train.progress import ProgressDisplay
+from sparl.train.result import Result
+from sparl.train.summary import layer_table, measured_sparsity, summarise
+
+
+class RunInterruptedError(SparlError):
+    """The run was stopped from outside, at a checkpoint."""
+
+
+class NotFiniteError(SparlError):
+    """A term of the loss was not a finite number."""
+
+
+def train(
+    config: Config,
+    *,
+    run_dir: str | Path | None = None,
+    overwrite: bool = False,
+    loggers: Sequence[Logger] = (),
+    console: Console | None = None,
+) -> Result:
+    """Train as `config` says, from nothing, into a new run folder.
+
+    Args:
+        config: What to train; parts left `None` are the method's.
+        run_dir: The run folder; by default `runs/` and a name made of the settings.
+        overwrite: Whether to replace a run that the folder already holds.
+        loggers: Where metrics go besides `metrics.jsonl`.
+        console: Where progress is shown; by default nowhere.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        InputError: If the configuration or the folder will not do; nothing has been written.
+        RunInterruptedError: On Ctrl-C or SIGTERM, after a checkpoint.
+        NotFiniteError: If the loss or a part of it stops being finite.
+        SparlError: If a checkpoint cannot be written.
+    """
+    config = methods.resolve(config)
+    program = build(config)
+    jax.eval_shape(program.init, program.seeds)  # Checks that the sparsity leaves links enough.
+    path = Path(run_dir) if run_dir is not None else folders.default_path(config)
+    folder = folders.create(path, config, overwrite=overwrite)
+    return _Run(folder, program, loggers, console).run()
+
+
+def resume(
+    run_dir: str | Path, *, loggers: Sequence[Logger] = (), console: Console | None = None
+) -> Result:
+    """Continue a run where its last checkpoint left it; a finished run is only read.
+
+    Returns, raises and `loggers` as for `train`.
+    """
+    folder = folders.find(run_dir)
+    if folder.result.is_file():
+        if console:
+            console.print(f"{run_dir} is finished already; nothing to resume", highlight=False)
+        return Result.load(folder.result)
+    program = build(methods.resolve(Config.load(folder.config)))
+    return _Run(folder, program, loggers, console).run()
+
+
+class _Run:
+    """One process's share of a run."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        program: Program,
+        loggers: Sequence[Logger],
+        console: Console | None,
+    ):
+        self.folder = folder
+        self.config = program.config
+        self.program = program
+        self.store = CheckpointStore(folder.checkpoints)
+        self.display = ProgressDisplay(program.config.total_steps, console or Console(quiet=True))
+        self.loggers = loggers
+        # Before the first checkpoint there is nothing to continue, and what was logged goes.
+        self.books = Books.empty(program.config.num_seeds)
+
+    def run(self) -> Result:
+        """Train to the end, from the newest checkpoint if there is one."""
+        with self.display, _stop_signals() as stop:
+            begun = time.perf_counter()
+            state = self._restore_or_begin()
+            self.clock = Clock(self.books, begun)
+            # Links move, but their number never changes.
+            layers = layer_table(self.program, state.learner.topology)
+            self.sparsity = measured_sparsity(layers)
+            self.metrics = JsonlLogger(self.folder.metrics, self.books.metrics_bytes)
+            try:
+                self._compile()
+                while self.books.env_steps < self.config.total_steps:
+                    state = self._chunk(state)
+                    self._look(state)
+                    if stop.requested:
+                        self._stop(state)
+                return self._finish(state)
+            finally:
+                for logger in (self.metrics, *self.loggers):
+                    logger.close()
+
+    # Beginning and ending.
+
+    def _restore_or_begin(self) -> TrainState:
+        checkpoint = self.store.restore()
+        if checkpoint is None:
+            state = self.program.init(self.program.seeds)
+            save_masks(self.folder.topology, 0, state.learner.topology)
+            return state
+        for sentence in checkpoint.skipped:
+            self.display.message(f"warning: {sentence}")
+        self.books = Books(**checkpoint.info)
+        self.display.message(f"resuming at env step {self.books.env_steps}")
+        template = jax.eval_shape(self.program.init, self.program.seeds)
+        return snapshot.restore(template, checkpoint)
+
+    def _compile(self) -> None:
+        self.display.message(f"compiling {self.config.algorithm} on {self.config.env} ...")
+        with self.clock.compiling():
+            self.program = self.program.compiled()
+
+    def _stop(self, state: TrainState) -> NoReturn:
+        self._save(state)
+        self.store.close()
+        raise RunInterruptedError(
+            f"stopped at env step {self.books.env_steps}; "
+            f"continue with `sparl resume {self.folder.path}`"
+        )
+
+    def _finish(self, state: TrainState) -> Result:
+        if self.books.last_evaluated() < self.books.env_steps:
+            self._evaluate(state)
+        self._save(state)
+        self.store.close()
+        result = summarise(self.program, self.books, state.learner.topology)
+        result.save(self.folder.result)
+        return result
+
+    # One chunk.
+
+    def _chunk(self, state: TrainState) -> TrainState:
+        rollout, ring, learner = state
+        rollout, finished = self.program.collect(learner.params, learner.topology, rollout)
+        before = np.asarray(self.books.episodes)
+        self.books.count_episodes(finished)
+        counts = np.asarray(self.books.episodes) - before
+        self.books.env_steps += self.config.num_envs * self.config.chunk
+        ring = self.program.store(ring, finished, np.int32(counts.max()))
+
+        # One update for each episode, from the one on that completes the first batch.
+        early = np.maximum(self.config.replay.batch_size - 1 - before, 0)
+        todo = np.maximum(counts - early, 0)
+        while todo.any():
+            learner, made = self._update(learner, ring, todo)
+            todo = todo - made
+        return TrainState(rollout, ring, learner)
+
+    def _update(
+        self, learner: LearnerState, ring: Ring, todo: np.ndarray
+    ) -> tuple[LearnerState, np.ndarray]:
+        """Up to `todo` updates of each seed, to the next that ends an interval at the most.
+
+        The last update of a topology interval changes the topology in place of a gradient step.
+        """
+        env_steps = np.int32(self.books.env_steps)
+        updates = np.asarray(self.books.updates)
+        evolves = RULES[self.config.topology.kind] is not None
+        interval = self.config.topology.interval
+        due = evolves & (todo > 0) & (updates % interval == interval - 1)
+        if due.any():
+            learner, changed = self.program.evolve(learner, ring, env_steps, due)
+            self._log(self.books.topology_records(changed, due))
+            made = due.astype(int)
+        else:
+            made = np.minimum(todo, _steps_to(updates, self.config.target_interval))
+            if evolves:
+                made = np.minimum(made, _steps_to(updates + 1, interval))
+            learner, metrics = self.program.learn(learner, ring, made.astype(np.int32), env_steps)
+            self._check_finite(metrics)
+            self.books.count_updates(metrics)
+        self.books.updates = (updates + made).tolist()
+        copies = (made > 0) & ((updates + made) % self.config.target_interval == 0)
+        if copies.any():
+            learner = self.program.sync_target(learner, copies)
+        return learner, made
+
+    def _check_finite(self, metrics: UpdateMetrics) -> None:
+        for seed, (update, bad) in enumerate(
+            zip(metrics.bad_update.tolist(), np.asarray(metrics.bad_terms), strict=True)
+        ):
+            if update < 0:
+                continue
+            terms = [name for name, odd in zip(sorted(metrics.sums), bad, strict=True) if odd]
+            raise NotFiniteError(
+                f"not finite at update {update} of seed {self.config.seed + seed} (env step "
+                f"{self.books.env_steps}): {', '.join(terms)}. The last good checkpoint stays in "
+                f"{self.folder.checkpoints}; a smaller --optimizer.lr or --optimizer.clip may help"
+            )
+
+    # Between chunks.
+
+    def _look(self, state: TrainState) -> None:
+        """Everything people want to see, each when it is due."""
+        books, config = self.books, self.config
+        chunk = config.num_envs * config.chunk
+        self.clock.read()
+        log, evaluate, save = (
+            books.env_steps // every > (books.env_steps - chunk) // every
+            for every in (config.log_every, config.eval_every, config.checkpoint_every)
+        )
+        if log:
+            self._log(books.train_records(self._epsilon()))
+        if evaluate:
+            self._evaluate(state)
+        if save:
+            self._save(state)
+        self.display.update(
+            books.env_steps,
+            self.clock.left(config.total_steps),
+            self._shown(),
+            line=evaluate,
+        )
+
+    def _shown(self) -> dict[str, str]:
+        """The values of the live line, means over seeds."""
+        books = self.books
+        shown = {
+            "steps/s": f"{books.rate():.0f}",
+            "episodes": f"{np.mean(books.episodes):.0f}",
+            "updates": f"{np.mean(books.updates):.0f}",
+            "epsilon": f"{self._epsilon():.2f}",
+            "sparsity": f"{self.sparsity:.3f}",
+        }
+        for name, value in books.latest.items():
+            shown[name] = f"{value:.3g}"
+        return shown
+
+    def _evaluate(self, state: TrainState) -> None:
+        number = np.int32(self.books.env_steps // self.config.eval_every)
+        learner = state.learner
+        values = self.program.evaluate(learner.params, learner.topology, self.program.seeds, number)
+        self._log(self.books.evaluation_records(values))
+
+    def _save(self, state: TrainState) -> None:
+        self.clock.read()
+        self.books.metrics_bytes = self.metrics.position()
+        segments, live_from = snapshot.new_episodes(state.ring, self.store.ends())
+        self.store.save(
+            self.books.env_steps,
+            snapshot.state_arrays(state),
+            asdict(self.books),
+            segments,
+            live_from,
+        )
+        save_masks(self.folder.topology, self.books.env_steps, state.learner.topology)
+
+    def _log(self, records: list[Record]) -> None:
+        for record in records:
+            record["seed"] += self.config.seed
+            for logger in (self.metrics, *self.loggers):
+                logger.log(record)
+
+    def _epsilon(self) -> float:
+        explore = self.config.exploration
+        progress = min(self.books.env_steps / explore.anneal_steps, 1.0)
+        return explore.start + (explore.finish - explore.start) * progress
+
+
+def _steps_to(updates: np.ndarray, interval: int) -> np.ndarray:
+    """How many updates from here to the end of the interval, at least one."""
+    return interval - updates % interval
+
+
+@dataclass
+class _Stop:
+    requested: bool = False
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(*_: Any) -> None:
+        stop.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

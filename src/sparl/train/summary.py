@@ -1,0 +1,99 @@
+"""The figures of a finished run, from its books and its network."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from sparl.compute import Tree
+from sparl.topology import account, by_name, weight_shapes
+from sparl.train.books import Books
+from sparl.train.program import Program
+from sparl.train.result import Result
+
+
+def layer_table(program: Program, topology: Tree) -> list[dict[str, Any]]:
+    """For each weight its `name`, `shape`, `links` and `density`, of the first seed.
+
+    Every method keeps the number of links, so it is the same for all seeds.
+
+    Args:
+        program: The program of the run.
+        topology: Masks with a leading axis of seeds.
+    """
+    params = jax.eval_shape(program.algorithm.init, jax.random.key(0))
+    masks = by_name(topology)
+    layers = []
+    for name, shape in weight_shapes(params).items():
+        size = shape[0] * shape[1]
+        links = int(np.asarray(masks[name][0]).sum()) if name in masks else size
+        layers.append({"name": name, "shape": list(shape), "links": links, "density": links / size})
+    return layers
+
+
+def measured_sparsity(layers: list[dict[str, Any]]) -> float:
+    """The share of weights that are absent."""
+    size = sum(layer["shape"][0] * layer["shape"][1] for layer in layers)
+    return 1 - sum(layer["links"] for layer in layers) / size
+
+
+def summarise(program: Program, books: Books, topology: Tree) -> Result:
+    """The result of a run that has ended.
+
+    Args:
+        program: The program of the run.
+        books: Its counts.
+        topology: Its final masks, with a leading axis of seeds.
+    """
+    config, spec = program.config, program.spec
+    layers = layer_table(program, topology)
+    accounting = account(
+        config.algorithm,
+        obs_dim=spec.obs_dim,
+        state_dim=spec.state_dim,
+        num_actions=spec.num_actions,
+        num_agents=spec.num_agents,
+        sparsity=config.sparsity,
+        hidden=config.network.hidden,
+        embed=config.network.embed,
+        hypernet=config.network.hypernet,
+        densities={layer["name"]: layer["density"] for layer in layers},
+    )
+    per_seed = [
+        {
+            "seed": config.seed + i,
+            "win_rate": win_rate,
+            "final_win_rate": books.evaluations[-1]["win_rate"][i],
+            "return": returns,
+            "episodes": books.episodes[i],
+            "updates": books.updates[i],
+        }
+        for i, (win_rate, returns) in enumerate(
+            zip(books.score("win_rate"), books.score("return"), strict=True)
+        )
+    ]
+
+    def mean(name: str) -> float:
+        return float(np.mean([seed[name] for seed in per_seed]))
+
+    return Result(
+        env=config.env,
+        algorithm=config.algorithm,
+        method=config.method,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+        env_steps=books.env_steps,
+        episodes=mean("episodes"),
+        updates=mean("updates"),
+        win_rate=mean("win_rate"),
+        final_win_rate=mean("final_win_rate"),
+        return_=mean("return"),
+        sparsity={"target": config.sparsity, "measured": measured_sparsity(layers)},
+        parameters=accounting.parameters,
+        size_ratio=accounting.size_ratio,
+        flops=accounting.flops,
+        layers=layers,
+        per_seed=per_seed,
+        seconds=books.seconds,
+        env_steps_per_second=books.rate(),
+    )
