@@ -18,8 +18,8 @@ def top_mask(score: jax.Array, count: jax.Array | int, where: jax.Array | None =
     Returns:
         A boolean array of the shape of `score`, true at exactly `count` places.
     """
-    # Adding 0 turns -0 into 0, whose bits would order below everything else.
-    bits = jax.lax.bitcast_convert_type(score + 0.0, jnp.int32)
+    # The sign bit of -0 would order it below everything else.
+    bits = jax.lax.bitcast_convert_type(jnp.abs(score), jnp.int32)
     bits = bits if where is None else jnp.where(where, bits, -1)
 
     def halve(bounds: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, None]:

@@ -51,7 +51,7 @@ class ProgressDisplay:
 
     def message(self, text: str) -> None:
         """Show one line that stays."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def update(
         self, env_steps: int, seconds_left: float | None, values: Mapping[str, str], *, line: bool
