@@ -96,9 +96,7 @@ def loss(params, target_params, episodes, *, mix, operator, gamma, lam):
         steps, n = episode["actions"].shape
         next_values = []
         for t in range(1, steps + 1):
-            values = [
-                operator(q[t, i], target_q[t, i], episode["avail"][t, i]) for i in range(n)
-            ]
+            values = [operator(q[t, i], target_q[t, i], episode["avail"][t, i]) for i in range(n)]
             next_values.append(mix(target_params["mixer"], np.array(values), episode["state"][t]))
         targets = returns(episode["rewards"], next_values, episode["terminated"], gamma, lam)
         for t in range(steps):

@@ -79,9 +79,7 @@ GOLDEN = [
 def test_td_lambda_golden(terminal, lam, expected):
     terminated = jnp.asarray([False, False, False, terminal])[:, None]
     filled = jnp.ones((4, 1), bool)
-    returns = td_lambda(
-        column(REWARD), column(NEXT_VALUE), terminated, filled, gamma=0.99, lam=lam
-    )
+    returns = td_lambda(column(REWARD), column(NEXT_VALUE), terminated, filled, gamma=0.99, lam=lam)
     np.testing.assert_allclose(returns[:, 0], expected, rtol=1e-6)
 
 

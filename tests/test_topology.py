@@ -214,11 +214,20 @@ def test_nothing_moves_at_fraction_zero():
 
 @pytest.mark.parametrize(
     ("progress", "expected"),
-    [(0, 0.5), (0.1, 0.48776), (0.25, 0.42678), (0.5, 0.25), (0.75, 0.07322), (0.9, 0.01224), (1, 0)],
+    [
+        (0, 0.5),
+        (0.1, 0.48776),
+        (0.25, 0.42678),
+        (0.5, 0.25),
+        (0.75, 0.07322),
+        (0.9, 0.01224),
+        (1, 0),
+    ],
 )
 def test_cosine_golden(progress, expected):
     assert cosine(progress, start=0.5) == pytest.approx(expected, abs=1e-5)
 
 
 def test_cosine_stays_at_zero():
-    assert cosine(1.3, start=0.5) == pytest.approx(0, abs=1e-7)
+    for progress in (1.0, 1.3):
+        assert cosine(progress, start=0.5) == pytest.approx(0, abs=1e-7)

@@ -208,7 +208,10 @@ _POSITIVE = (
 
 
 def check(config: Config) -> None:
-    """Check every value that can be checked by itself.
+    """Check every value that can be checked before anything is built.
+
+    Args:
+        config: Resolved, so that it says which parts are in use; see `sparl.methods`.
 
     Raises:
         InputError: If a value lies outside its range, naming the field, the range and the value.
@@ -226,13 +229,14 @@ def check(config: Config) -> None:
         lambda x: x <= capacity,
         f"be at most replay.capacity ({capacity})",
     )
-    most = min(config.replay.batch_size, config.replay.window)
-    _require(
-        config,
-        ("replay.window_batch",),
-        lambda x: 0 <= x <= most,
-        f"lie in [0, {most}], within replay.batch_size and replay.window",
-    )
+    if config.replay.kind == "dual":
+        most = min(config.replay.batch_size, config.replay.window)
+        _require(
+            config,
+            ("replay.window_batch",),
+            lambda x: 0 <= x <= most,
+            f"lie in [0, {most}], within replay.batch_size and replay.window",
+        )
 
 
 def _require(

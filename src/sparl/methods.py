@@ -49,7 +49,6 @@ def resolve(config: Config) -> Config:
         InputError: If the method or one of its parts is unknown, a value is out of range, or the
             parts do not go together.
     """
-    check(config)
     _require_known("method", config.method, METHODS)
     method = METHODS[config.method]
     topology, target, replay = config.topology, config.target, config.replay
@@ -69,6 +68,7 @@ def resolve(config: Config) -> Config:
     _require_known("target operator", config.target.operator, targets.OPERATORS)
     _require_known("replay kind", config.replay.kind, DRAWS)
     _require_known("compute", config.compute, ("auto", *FORMS))
+    check(config)
     return _settle_sparsity(config)
 
 

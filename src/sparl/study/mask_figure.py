@@ -18,14 +18,14 @@ _LAYERS = ("agent/fc1/w", "agent/rnn/w_ih", "agent/rnn/w_hh", "mixer/hyper_w1/0/
 _MOMENTS = 4
 
 # Colours that stay apart for every kind of colour vision (Okabe and Ito).
-_BLUE, _ORANGE, _GREY, _INK = "#0072b2", "#d55e00", "#8c8c8c", "#262626"
+_BLUE, _ORANGE, _GREY = "#0072b2", "#d55e00", "#8c8c8c"
 
 # All lengths are in pixels, so that every link can cover the same whole number of them.
 _DPI = 160
-_LEFT, _RIGHT, _TOP = 90, 66, 128
+_LEFT, _RIGHT, _TOP = 90, 80, 128
 _ABOVE, _BELOW = 92, 68  # What a row needs around its panels.
 _MASK_GAP = 20
-_CURVE_WIDTH, _CURVE_GAP = 200, 78
+_CURVE_WIDTH, _CURVE_GAP = 200, 72
 _SMALL, _MEDIUM, _LARGE = 7.5, 8.5, 11  # Font sizes, in points.
 
 
@@ -37,10 +37,10 @@ def save(history: dict[int, dict[str, np.ndarray]], path: Path, *, title: str) -
     """
     if not path.parent.is_dir():
         raise SparlError(f"could not write {path}: there is no folder {path.parent}; create it")
-    figure = draw(history, title=title)
+    canvas = FigureCanvasAgg(draw(history, title=title))
     temporary = path.parent / f"{path.name}.tmp"
     try:
-        figure.savefig(temporary, format="png")
+        canvas.print_png(str(temporary))
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -67,42 +67,22 @@ def draw(history: dict[int, dict[str, np.ndarray]], *, title: str) -> Figure:
         name: np.stack([masks[name] for masks in history.values()])
         for name in _choose_layers(next(iter(history.values())))
     }
-    chosen = _choose_moments(env_steps)
     grids = {name: _Grid(*masks.shape[1:]) for name, masks in layers.items()}
+    chosen = _choose_moments(env_steps)
 
     pitch = max(grid.width for grid in grids.values()) + _MASK_GAP
-    curves = _LEFT + len(chosen) * pitch - _MASK_GAP + _CURVE_GAP
-    columns = [curves + i * (_CURVE_WIDTH + _CURVE_GAP) for i in range(3)]
+    lefts = [_LEFT + i * pitch for i in range(len(chosen))]
+    after = _LEFT + len(chosen) * pitch - _MASK_GAP
+    lefts += [after + _CURVE_GAP + i * (_CURVE_WIDTH + _CURVE_GAP) for i in range(3)]
     page = _Page(
-        width=columns[-1] + _CURVE_WIDTH + _RIGHT,
+        width=lefts[-1] + _CURVE_WIDTH + _RIGHT,
         height=_TOP + sum(_ABOVE + grid.height + _BELOW for grid in grids.values()),
     )
-    page.text(_LEFT, 44, title, size=_LARGE, weight="bold")
-    page.text(_LEFT, 79, "dark: a link", size=_SMALL)
-    if any(map(_is_gru, layers)):
-        page.text(_LEFT, 104, "r, z, n: the gates of the GRU", size=_SMALL)
-    first, last = _short(env_steps[0]), _short(env_steps[-1])
-    page.legend(columns[0], 104, {f"at {first} env steps": _GREY, f"at {last} env steps": _BLUE})
-    shares = {"initial links still there": _BLUE, "moved since last snapshot": _ORANGE}
-    page.legend(columns[2], 104, shares)
-
+    _draw_head(page, lefts, title, env_steps, gated=any(map(_is_gru, layers)))
     top = _TOP
     for name, masks in layers.items():
-        grid = grids[name]
-        top += _ABOVE
-        page.text(_LEFT, top - 52, _describe(name, masks[-1], grid), size=_MEDIUM, weight="bold")
-        images = [grid.pool(mask) for mask in masks[chosen]]
-        # Dark is one link, or in a pooled image the most crowded block of the row.
-        darkest = max(image.max() for image in images) or 1.0
-        for i, image in enumerate(images):
-            axes = page.axes(_LEFT + i * pitch, top, grid.width, grid.height)
-            _draw_mask(axes, image, grid, darkest, gated=_is_gru(name), labelled=i == 0)
-            axes.set_title(f"{_short(env_steps[chosen[i]])} env steps", fontsize=_SMALL)
-        panels = [page.axes(left, top, _CURVE_WIDTH, grid.height) for left in columns]
-        _draw_counts(panels[0], masks[0].sum(axis=1), masks[-1].sum(axis=1), "output")
-        _draw_counts(panels[1], masks[0].sum(axis=0), masks[-1].sum(axis=0), "input")
-        _draw_shares(panels[2], env_steps, masks)
-        top += grid.height + _BELOW
+        _draw_row(page, lefts, top + _ABOVE, name, grids[name], env_steps, masks, chosen)
+        top += _ABOVE + grids[name].height + _BELOW
     return page.figure
 
 
@@ -120,19 +100,7 @@ def _choose_moments(env_steps: np.ndarray) -> list[int]:
 
 
 def _is_gru(name: str) -> bool:
-    return name.endswith(("/w_ih", "/w_hh"))
-
-
-def _describe(name: str, mask: np.ndarray, grid: "_Grid") -> str:
-    text = f"{name}   {grid.outputs} outputs, {grid.inputs} inputs, density {mask.mean():.1%}"
-    if grid.block == (1, 1):
-        return text
-    return f"{text}, a dot is {grid.block[0]} by {grid.block[1]} links"
-
-
-def _short(env_steps: float) -> str:
-    """E.g. `0`, `500k`, `1.25M`."""
-    return EngFormatter(sep="")(float(f"{env_steps:.3g}"))
+    return name.endswith(("w_ih", "w_hh"))
 
 
 # The page.
@@ -144,14 +112,13 @@ class _Page:
     def __init__(self, width: int, height: int):
         self.width, self.height = width, height
         self.figure = Figure((width / _DPI, height / _DPI), dpi=_DPI, facecolor="white")
-        FigureCanvasAgg(self.figure)
 
     def axes(self, left: int, top: int, width: int, height: int) -> Axes:
         bottom = self.height - top - height
         axes = self.figure.add_axes(
             (left / self.width, bottom / self.height, width / self.width, height / self.height)
         )
-        axes.tick_params(labelsize=_SMALL, length=3, width=0.6, color=_GREY, labelcolor=_INK, pad=2)
+        axes.tick_params(labelsize=_SMALL, length=3, width=0.6, color=_GREY, pad=2)
         axes.spines[:].set(linewidth=0.6, color=_GREY)
         return axes
 
@@ -159,7 +126,7 @@ class _Page:
         self, left: int, bottom: int, text: str, *, size: float, weight: str = "normal"
     ) -> None:
         x, y = left / self.width, 1 - bottom / self.height
-        self.figure.text(x, y, text, fontsize=size, fontweight=weight, color=_INK)
+        self.figure.text(x, y, text, fontsize=size, fontweight=weight)
 
     def legend(self, left: int, bottom: int, colors: dict[str, str]) -> None:
         self.figure.legend(
@@ -173,13 +140,12 @@ class _Page:
             handlelength=1.2,
             handleheight=0.5,
             handletextpad=0.5,
-            labelcolor=_INK,
         )
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """How a mask becomes dots: the links in a dot and the pixels of a dot, as (rows, columns).
+    """How a mask is drawn: in dots of so many links, each of a whole number of pixels.
 
     Attributes:
         outputs: Rows of the mask.
@@ -191,54 +157,102 @@ class _Grid:
 
     @property
     def block(self) -> tuple[int, int]:
+        """The rows and columns of a mask that share a dot: one, unless the mask is huge."""
         return -(-self.outputs // 200), -(-self.inputs // 300)
 
     @property
     def dots(self) -> tuple[int, int]:
+        """Rows and columns of dots."""
         return -(-self.outputs // self.block[0]), -(-self.inputs // self.block[1])
 
     @property
     def height(self) -> int:
-        # A GRU, with its three gates, may be higher than the others.
+        """Pixels, 172 to 400: a GRU with its three gates may stand out."""
         return self.dots[0] * max(2, 256 // self.dots[0])
 
     @property
     def width(self) -> int:
+        """Pixels, 151 to 300."""
         return self.dots[1] * (300 // self.dots[1])
 
-    def pool(self, mask: np.ndarray) -> np.ndarray:
-        """The share of links in each dot, `[dots]`."""
-        (rows, columns), (block_rows, block_columns) = self.dots, self.block
-        padded = np.zeros((rows * block_rows, columns * block_columns))
-        padded[: self.outputs, : self.inputs] = mask
-        return padded.reshape(rows, block_rows, columns, block_columns).mean(axis=(1, 3))
+    def pool(self, masks: np.ndarray) -> np.ndarray:
+        """The share of links in each dot, `[moments, *dots]`, of masks `[moments, out, in]`."""
+        (rows, columns), (height, width) = self.dots, self.block
+        short = (rows * height - self.outputs, columns * width - self.inputs)
+        padded = np.pad(masks, ((0, 0), (0, short[0]), (0, short[1])))
+        return padded.reshape(-1, rows, height, columns, width).mean(axis=(2, 4))
 
 
-# The panels.
+# What goes on it.
+
+
+def _draw_head(
+    page: _Page, lefts: list[int], title: str, env_steps: np.ndarray, *, gated: bool
+) -> None:
+    page.text(_LEFT, 44, title, size=_LARGE, weight="bold")
+    page.text(_LEFT, 79, "dark: a link", size=_SMALL)
+    if gated:
+        page.text(_LEFT, 104, "r, z, n: the gates of the GRU", size=_SMALL)
+    first, last = _short(env_steps[0]), _short(env_steps[-1])
+    page.legend(lefts[-3], 104, {f"at {first} env steps": _GREY, f"at {last} env steps": _BLUE})
+    shares = {"initial links still there": _BLUE, "moved since last snapshot": _ORANGE}
+    page.legend(lefts[-1], 104, shares)
+
+
+def _draw_row(
+    page: _Page,
+    lefts: list[int],
+    top: int,
+    name: str,
+    grid: _Grid,
+    env_steps: np.ndarray,
+    masks: np.ndarray,
+    chosen: list[int],
+) -> None:
+    """All panels of one layer, its masks `[moments, out, in]`."""
+    heading = (
+        f"{name}   {grid.outputs} outputs, {grid.inputs} inputs, density {masks[-1].mean():.1%}"
+    )
+    if grid.block != (1, 1):
+        heading += f", a dot is {grid.block[0]} by {grid.block[1]} links"
+    page.text(_LEFT, top - 52, heading, size=_MEDIUM, weight="bold")
+
+    images = grid.pool(masks[chosen])
+    for i, image in enumerate(images):
+        axes = page.axes(lefts[i], top, grid.width, grid.height)
+        _draw_mask(axes, image, grid, images.max() or 1.0, gated=_is_gru(name), labelled=i == 0)
+        axes.set_title(f"{_short(env_steps[chosen[i]])} env steps", fontsize=_SMALL)
+    panels = [page.axes(left, top, _CURVE_WIDTH, grid.height) for left in lefts[-3:]]
+    _draw_counts(panels[0], masks[0].sum(axis=1), masks[-1].sum(axis=1), "output")
+    _draw_counts(panels[1], masks[0].sum(axis=0), masks[-1].sum(axis=0), "input")
+    _draw_shares(panels[2], env_steps, masks)
 
 
 def _draw_mask(
     axes: Axes, image: np.ndarray, grid: _Grid, darkest: float, *, gated: bool, labelled: bool
 ) -> None:
+    """One mask. Dark is a link, or, where links share dots, the most crowded dot of the row."""
     rows, columns = grid.dots[0] * grid.block[0], grid.dots[1] * grid.block[1]
     axes.imshow(
         image,
         cmap="Greys",
-        # In a pooled image single links would be too faint on a linear scale.
+        # On a linear scale a single link of a shared dot would be too faint.
         norm=PowerNorm(0.5, vmin=0, vmax=darkest),
         extent=(0, columns, rows, 0),
         interpolation="nearest",
         aspect="auto",
+        zorder=3,  # Above the frame, which would cover the outermost links.
     )
+    axes.spines[:].set_linewidth(0.9)
     gate = grid.outputs // 3
     bounds = [0, gate, 2 * gate, grid.outputs] if gated else [0, grid.outputs]
     for bound in bounds[1:-1]:
-        axes.axhline(bound, color=_ORANGE, linewidth=0.6)
+        axes.axhline(bound, color=_ORANGE, linewidth=0.6, zorder=4)
     axes.set_xticks([0, grid.inputs] if labelled else [])
     axes.set_yticks(bounds if labelled else [])
     if labelled:
-        axes.set_xlabel("inputs", fontsize=_SMALL, color=_INK, labelpad=-6)
-        axes.set_ylabel("outputs", fontsize=_SMALL, color=_INK, labelpad=2 if gated else -6)
+        axes.set_xlabel("inputs", fontsize=_SMALL)
+        axes.set_ylabel("outputs", fontsize=_SMALL)
     if labelled and gated:
         axes.set_yticks([gate / 2, 1.5 * gate, 2.5 * gate], labels=["r", "z", "n"], minor=True)
         axes.tick_params(axis="y", which="minor", length=0, labelsize=_MEDIUM, labelcolor=_ORANGE)
@@ -251,8 +265,8 @@ def _draw_counts(axes: Axes, first: np.ndarray, last: np.ndarray, kind: str) -> 
     axes.set_xlim(0, len(first))
     axes.set_ylim(0, 1.08 * max(first.max(), last.max(), 1))
     axes.set_xticks([0, len(first)])
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
-    axes.set_xlabel(f"{kind}s, sorted", fontsize=_SMALL, color=_INK, labelpad=-6)
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.set_xlabel(f"{kind}s, sorted", fontsize=_SMALL)
     _style_curves(axes, f"links per {kind}")
 
 
@@ -280,3 +294,8 @@ def _style_curves(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=_GREY, alpha=0.25, linewidth=0.5)
     axes.set_axisbelow(True)
+
+
+def _short(env_steps: float) -> str:
+    """E.g. `0`, `500k`, `1.25M`."""
+    return EngFormatter(sep="")(float(f"{env_steps:.3g}"))

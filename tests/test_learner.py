@@ -1,0 +1,172 @@
+"""Updates: absent links stay absent, the target net is a copy, seeds run side by side."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sparl import replay
+from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
+from sparl.methods import resolve
+from sparl.topology import by_name, rigl
+from sparl.train.program import build
+from test_rollout import CONFIG, toy
+
+__all__ = ["toy"]
+
+SPARSE = ("static", "set", "rigl", "mast")
+
+
+def trained(config, updates, evolve_every=5):
+    """A state after some updates, changing the topology every few."""
+    program = build(resolve(config))
+    rollout, ring, learner = program.init(program.seeds)
+    seeds = config.num_seeds
+    for _ in range(12):
+        rollout, finished = program.collect(learner.params, learner.topology, rollout)
+        most = np.asarray(finished.ended).reshape(seeds, -1).sum(axis=1).max()
+        ring = program.store(ring, finished, np.int32(most))
+    every = np.ones(seeds, bool)
+    states = [jax.tree.map(jnp.copy, learner)]
+    for i in range(updates):
+        if config.method in ("set", "rigl", "mast") and i % evolve_every == evolve_every - 1:
+            learner, _ = program.evolve(learner, ring, np.int32(1000), every)
+        else:
+            learner, metrics = program.learn(
+                learner, ring, np.ones(seeds, np.int32), np.int32(1000)
+            )
+            assert (metrics.bad_update == -1).all()
+        states.append(jax.tree.map(jnp.copy, learner))
+    return program, ring, states
+
+
+@pytest.mark.parametrize("method", SPARSE)
+def test_absent_links_are_exactly_zero_and_so_are_their_moments(method):
+    _, _, states = trained(dataclasses.replace(CONFIG, method=method), 30)
+    first = by_name(states[0].topology)
+    for state in states:
+        masks, params = by_name(state.topology), by_name(state.params)
+        (moments,) = [s.nu for s in jax.tree.leaves(state.opt_state, is_leaf=is_rms) if is_rms(s)]
+        for name, mask in masks.items():
+            assert (params[name][~mask] == 0).all()
+            assert (by_name(moments)[name][~mask] == 0).all()
+            assert mask.sum() == first[name].sum()
+    moved = any((by_name(states[-1].topology)[name] != first[name]).any() for name in first)
+    assert moved == (method != "static")
+    # The weights that are there do learn.
+    before, after = by_name(states[0].params), by_name(states[-1].params)
+    assert all((before[name] != after[name]).any() for name in before)
+
+
+def is_rms(x):
+    return hasattr(x, "nu")
+
+
+def test_a_topology_step_replaces_the_gradient_step():
+    _, _, states = trained(dataclasses.replace(CONFIG, method="rigl"), 5)
+    before, after = states[-2], states[-1]
+    assert after.updates == before.updates + 1
+    masks = by_name(before.topology), by_name(after.topology)
+    for name, mask in masks[0].items():
+        kept = mask & masks[1][name]
+        weights = by_name(before.params)[name], by_name(after.params)[name]
+        np.testing.assert_array_equal(weights[0][kept], weights[1][kept])
+        np.testing.assert_array_equal(weights[1][masks[1][name] & ~mask], 0)
+    for name, bias in by_name(before.params).items():
+        if name not in masks[0]:
+            np.testing.assert_array_equal(bias, by_name(after.params)[name])
+
+
+def test_rigl_grows_by_the_dense_gradient_of_the_loss():
+    """A batch of all the episodes there are leaves only their order to chance."""
+    config = dataclasses.replace(
+        CONFIG,
+        method="rigl",
+        topology=TopologyConfig(fraction=0.3),
+        replay=ReplayConfig(capacity=6, batch_size=6, reserve=1.0),
+    )
+    program, ring, states = trained(config, 3)
+    before = states[-1]
+    after, changed = program.evolve(
+        jax.tree.map(jnp.copy, before), ring, np.int32(0), np.ones(1, bool)
+    )
+    own, online = jax.tree.map(lambda x: x[0], (ring, before))
+    assert own.live == 6
+    batch = replay.to_batch(*replay.gather(own, jnp.arange(6), 6), 3)
+    gradient = jax.grad(
+        lambda params: program.algorithm.loss(params, online.target_params, batch, 0)[0]
+    )(online.params)
+    masks, weights, new = map(by_name, (online.topology, online.params, after.topology))
+    for name, mask in masks.items():
+        expected = rigl(None, weights[name], mask, by_name(gradient)[name], 0.3)
+        np.testing.assert_array_equal(new[name][0], expected)
+        assert changed[name][0] == pytest.approx(float((expected & ~mask).sum() / mask.sum()))
+    assert any((new[name][0] != mask).any() for name, mask in masks.items())
+
+
+def test_the_target_net_is_a_copy_with_the_topology_of_its_moment():
+    config = dataclasses.replace(CONFIG, method="rigl")
+    program, _, states = trained(config, 7)
+    start, end = states[0], states[-1]
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), start.params, end.target_params)
+    assert all(jax.tree.leaves(same))
+    copied = program.sync_target(jax.tree.map(jnp.copy, end), np.ones(1, bool))
+    for pair in ((end.params, copied.target_params), (end.topology, copied.target_topology)):
+        jax.tree.map(np.testing.assert_array_equal, *pair)
+    # Not due: nothing moves.
+    kept = program.sync_target(jax.tree.map(jnp.copy, end), np.zeros(1, bool))
+    jax.tree.map(np.testing.assert_array_equal, end.target_params, kept.target_params)
+
+
+def test_seeds_side_by_side_learn_what_they_learn_alone():
+    together = dataclasses.replace(CONFIG, method="rigl", num_seeds=2)
+    _, _, both = trained(together, 12)
+    for seed in (0, 1):
+        alone = dataclasses.replace(together, num_seeds=1, seed=seed)
+        _, _, own = trained(alone, 12)
+        for name, values in by_name(own[-1].params).items():
+            np.testing.assert_allclose(
+                by_name(both[-1].params)[name][seed], values[0], rtol=1e-3, atol=1e-5
+            )
+
+
+def test_the_same_seed_gives_the_same_bits():
+    _, _, one = trained(CONFIG, 12)
+    _, _, two = trained(CONFIG, 12)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), one[-1].params, two[-1].params)
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_does_harm():
+    program, ring, states = trained(dataclasses.replace(CONFIG, method="dense"), 1)
+    learner = jax.tree.map(jnp.copy, states[-1])
+    broken = ring.steps._replace(reward=ring.steps.reward.at[:].set(jnp.inf))
+    after, metrics = program.learn(
+        learner, dataclasses.replace(ring, steps=broken), np.full(1, 5, np.int32), np.int32(0)
+    )
+    assert metrics.bad_update == 2
+    bad = dict(zip(sorted(metrics.sums), metrics.bad_terms[0].tolist(), strict=True))
+    assert bad["loss"]
+    assert bad["target"]
+    assert not bad["q_total"]
+    jax.tree.map(np.testing.assert_array_equal, states[-1].params, after.params)
+
+
+def test_learning_lowers_the_loss():
+    config = dataclasses.replace(
+        CONFIG, method="static", target=TargetConfig(kind="one_step", operator="double_q")
+    )
+    program, ring, states = trained(config, 1)
+    learner = jax.tree.map(jnp.copy, states[-1])
+
+    def mean_loss(updates):
+        nonlocal learner
+        learner, metrics = program.learn(
+            learner, ring, np.full(1, updates, np.int32), np.int32(1000)
+        )
+        return float(metrics.sums["loss"][0] / metrics.count[0])
+
+    first = mean_loss(20)
+    mean_loss(300)
+    assert mean_loss(20) < 0.5 * first

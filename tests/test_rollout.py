@@ -1,0 +1,102 @@
+"""Episodes that reach the ring are those that were played, to their last observation."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sparl import replay
+from sparl.config import Config, NetworkConfig, ReplayConfig
+from sparl.envs.make import INTERFACES
+from sparl.methods import resolve
+from sparl.train.program import build
+from toy import Toy
+
+CONFIG = Config(
+    env="toy:toy",
+    num_envs=3,
+    chunk=4,
+    sparsity=0.4,
+    reward_scale=2.0,
+    network=NetworkConfig(hidden=8, embed=4, hypernet=8),
+    replay=ReplayConfig(capacity=60, batch_size=4, window=8, window_batch=1, reserve=1.0),
+)
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch):
+    monkeypatch.setitem(INTERFACES, "toy", lambda _: Toy())
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_stored_episodes_are_whole(num_seeds):
+    program = build(resolve(dataclasses.replace(CONFIG, num_seeds=num_seeds)))
+    state = program.init(program.seeds)
+    rollout, ring, learner = state
+    played = 0
+    for _ in range(12):
+        rollout, finished = program.collect(learner.params, learner.topology, rollout)
+        counts = np.asarray(finished.ended).reshape(num_seeds, -1).sum(axis=1)
+        ring = program.store(ring, finished, np.int32(counts.max()))
+        played = played + counts
+    np.testing.assert_array_equal(ring.added, played)
+    assert (ring.live == np.minimum(played, 60)).all()
+    numbers = set()
+    for seed in range(num_seeds):
+        own = jax.tree.map(lambda x, seed=seed: x[seed], ring)
+        steps, lengths = replay.gather(own, jnp.arange(own.live), 6)
+        for i, length in enumerate(lengths.tolist()):
+            number = int(steps.obs[i, 0, 0, 0])
+            numbers.add((seed, number))
+            assert length == 2 + number % 5
+            for t in range(length + 1):  # the last observation included
+                for agent in range(2):
+                    np.testing.assert_array_equal(steps.obs[i, t, agent], [number, t, agent])
+                np.testing.assert_array_equal(steps.state[i, t], [number, t])
+                avail = np.unpackbits(np.asarray(steps.avail_actions[i, t]), axis=-1, count=3)
+                np.testing.assert_array_equal(avail, [[1, 1, t % 2 == 0]] * 2)
+            rewards = 2 * (number + np.arange(length) / 10)
+            np.testing.assert_allclose(steps.reward[i, :length], rewards, rtol=1e-6)
+            # A time limit is no end: it bootstraps.
+            ends = [False] * (length - 1) + [length != 6]
+            np.testing.assert_array_equal(steps.terminated[i, :length], ends)
+            chosen = np.asarray(steps.actions[i, :length])
+            assert all(chosen[t].max() < 2 for t in range(1, length, 2))
+    assert len(numbers) > 10 * num_seeds
+
+
+def test_no_target_crosses_the_end_of_an_episode():
+    """With values known to be huge behind the end, terminal targets stay at the reward."""
+    program = build(resolve(dataclasses.replace(CONFIG, method="dense", algorithm="vdn")))
+    rollout, ring, learner = program.init(program.seeds)
+    for _ in range(12):
+        rollout, finished = program.collect(learner.params, learner.topology, rollout)
+        ring = program.store(ring, finished, np.int32(finished.ended.sum()))
+    own = jax.tree.map(lambda x: x[0], ring)
+    batch = replay.to_batch(*replay.gather(own, jnp.arange(own.live), 6), 3)
+    target = program.algorithm.target.returns(
+        batch.reward, jnp.full_like(batch.reward, 1e6), batch.terminated, batch.filled, jnp.int32(0)
+    )
+    target, terminated, filled = map(np.asarray, (target, batch.terminated, batch.filled))
+    assert terminated.any()
+    np.testing.assert_array_equal(target[terminated], np.asarray(batch.reward)[terminated])
+    last = filled & ~np.concatenate([filled[1:], np.zeros_like(filled[:1])])
+    cut_off = last & ~terminated
+    assert cut_off.any()
+    assert (target[cut_off] > 9e5).all()
+    # Every episode ends once, in one of the two ways.
+    np.testing.assert_array_equal(last.sum(axis=0), 1)
+
+
+def test_exploration_is_uniform_over_available_actions():
+    program = build(resolve(dataclasses.replace(CONFIG, num_envs=64, chunk=50)))
+    rollout, _, learner = program.init(program.seeds)
+    _, finished = program.collect(learner.params, learner.topology, rollout)
+    steps = jax.tree.map(lambda x: np.asarray(x[0, 6:]), finished.rows)
+    even = steps.state[..., 1] % 2 == 0
+    for mask, actions in ((even, 3), (~even, 2)):
+        chosen = steps.actions[mask].ravel()
+        share = np.bincount(chosen, minlength=3) / chosen.size
+        np.testing.assert_allclose(share[:actions], 1 / actions, atol=0.03)
