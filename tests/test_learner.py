@@ -135,7 +135,7 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
 def test_the_same_seed_gives_the_same_bits():
     _, _, one = trained(CONFIG, 12)
     _, _, two = trained(CONFIG, 12)
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), one[-1].params, two[-1].params)
+    jax.tree.map(np.testing.assert_array_equal, one[-1].params, two[-1].params)
 
 
 def test_a_loss_that_is_not_finite_stops_before_it_does_harm():
