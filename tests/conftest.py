@@ -1,7 +1,38 @@
-"""Settings for all tests."""
+"""Settings for all tests, and the run that several of them look at."""
+
+import fcntl
+import os
+from pathlib import Path
 
 import hypothesis
+import pytest
+from commands import Sparl, settings
 
 # Compilation makes the first example of a shape slow.
 hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("sparl")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """One temporary folder for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def sparl(shared) -> Sparl:
+    """The command. What it compiles is cached, so that only the first run takes its time."""
+    return Sparl(shared / "compiled")
+
+
+@pytest.fixture(scope="session")
+def reference(shared, sparl) -> Path:
+    """The folder of a run that nothing disturbed; not to be written to."""
+    folder = shared / "reference"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            done = sparl("train", "--run-dir", folder, *settings())
+            assert done.returncode == 0, done.stderr
+    return folder

@@ -165,7 +165,7 @@ def test_learning_lowers_the_loss():
         learner, metrics = program.learn(
             learner, ring, np.full(1, updates, np.int32), np.int32(1000)
         )
-        return float(metrics.sums["loss"][0] / metrics.count[0])
+        return float(metrics.sums["loss"][0] / metrics.updates[0])
 
     first = mean_loss(20)
     mean_loss(300)

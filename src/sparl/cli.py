@@ -18,7 +18,7 @@ import tyro
 from rich.console import Console
 
 from sparl import methods
-from sparl.config import Config
+from sparl.config import FROM_METHOD, Config
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
@@ -169,9 +169,9 @@ def _train_defaults(argv: list[str]) -> Train | None:
         # Another method's parts, not those that were written down for the first one.
         config = dataclasses.replace(
             config,
-            topology=dataclasses.replace(config.topology, kind=None),
-            target=dataclasses.replace(config.target, kind=None, operator=None),
-            replay=dataclasses.replace(config.replay, kind=None),
+            topology=dataclasses.replace(config.topology, kind=FROM_METHOD),
+            target=dataclasses.replace(config.target, kind=FROM_METHOD, operator=FROM_METHOD),
+            replay=dataclasses.replace(config.replay, kind=FROM_METHOD),
             compute="auto",
         )
     return Train(settings=config)

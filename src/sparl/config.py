@@ -13,13 +13,16 @@ from typing import Any, Self, get_type_hints
 
 from sparl.errors import InputError, unknown_name
 
+FROM_METHOD = "method"
+"""Stands for the choice that the method makes."""
+
 
 @dataclass(frozen=True)
 class TopologyConfig:
     """Which links exist, and when they move."""
 
-    kind: str | None = None
-    """dense, static, set or rigl. Default: the method's."""
+    kind: str = FROM_METHOD
+    """dense, static, set or rigl; or method, for the method's choice."""
     distribution: str = "erdos_renyi"
     """How links are shared out among layers: erdos_renyi or uniform."""
     interval: int = 200
@@ -32,10 +35,10 @@ class TopologyConfig:
 class TargetConfig:
     """What Q is regressed to."""
 
-    kind: str | None = None
-    """one_step, or td_lambda: one-step during a burn-in, then TD(lambda). Default: the method's."""
-    operator: str | None = None
-    """Value of the next step's actions: double_q or soft_mellowmax. Default: the method's."""
+    kind: str = FROM_METHOD
+    """one_step, or td_lambda: one-step during a burn-in, then TD(lambda); or method."""
+    operator: str = FROM_METHOD
+    """Value of the next step's actions: double_q or soft_mellowmax; or method."""
     lam: float = 0.6
     """Lambda of TD(lambda)."""
     burn_in: float = 0.375
@@ -50,8 +53,8 @@ class TargetConfig:
 class ReplayConfig:
     """Which experience is kept, and how batches are drawn from it."""
 
-    kind: str | None = None
-    """uniform, or dual: a share of each batch from the newest episodes. Default: the method's."""
+    kind: str = FROM_METHOD
+    """uniform, or dual: a share of each batch from the newest episodes; or method."""
     capacity: int = 5000
     """Episodes kept."""
     batch_size: int = 32
@@ -248,7 +251,7 @@ def _require(
             raise InputError(f"{name} must {demand}, got {value}")
 
 
-def _from_json(cls: type, data: Any, where: str) -> Any:
+def _from_json(cls: Any, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected an object, got {data!r}")
     types = get_type_hints(cls)
@@ -256,14 +259,13 @@ def _from_json(cls: type, data: Any, where: str) -> Any:
     for name, value in data.items():
         if name not in types:
             raise unknown_name(f"field in {where}", name, types)
-        kind = types[name]
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        kind: Any = types[name]
+        if dataclasses.is_dataclass(kind):
             values[name] = _from_json(kind, value, f"{where}: {name}")
-        elif kind is float and type(value) in (int, float):
-            values[name] = float(value)
-        elif isinstance(value, kind) and not isinstance(value, bool):
+        elif type(value) is kind:
             values[name] = value
+        elif kind is float and type(value) is int:
+            values[name] = float(value)
         else:
-            expected = kind.__name__ if isinstance(kind, type) else str(kind)
-            raise InputError(f"{where}: {name} must be {expected}, got {value!r}")
+            raise InputError(f"{where}: {name} must be {kind.__name__}, got {value!r}")
     return cls(**values)

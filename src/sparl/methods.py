@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sparl import targets
 from sparl.compute import FORMS
-from sparl.config import Config, check
+from sparl.config import FROM_METHOD, Config, check
 from sparl.errors import InputError, unknown_name
 from sparl.replay import DRAWS
 from sparl.topology import DISTRIBUTIONS, RULES
@@ -54,13 +54,13 @@ def resolve(config: Config) -> Config:
     topology, target, replay = config.topology, config.target, config.replay
     config = replace(
         config,
-        topology=replace(topology, kind=topology.kind or method.topology),
+        topology=replace(topology, kind=_either(topology.kind, method.topology)),
         target=replace(
             target,
-            kind=target.kind or method.target,
-            operator=target.operator or method.operator,
+            kind=_either(target.kind, method.target),
+            operator=_either(target.operator, method.operator),
         ),
-        replay=replace(replay, kind=replay.kind or method.replay),
+        replay=replace(replay, kind=_either(replay.kind, method.replay)),
     )
     _require_known("topology kind", config.topology.kind, RULES)
     _require_known("topology distribution", config.topology.distribution, DISTRIBUTIONS)
@@ -70,6 +70,10 @@ def resolve(config: Config) -> Config:
     _require_known("compute", config.compute, ("auto", *FORMS))
     check(config)
     return _settle_sparsity(config)
+
+
+def _either(own: str, of_method: str) -> str:
+    return of_method if own == FROM_METHOD else own
 
 
 def _settle_sparsity(config: Config) -> Config:
@@ -95,6 +99,6 @@ def _settle_sparsity(config: Config) -> Config:
     return replace(config, compute="masked")
 
 
-def _require_known(kind: str, name: str | None, known: Collection[str]) -> None:
+def _require_known(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        raise unknown_name(kind, str(name), known)
+        raise unknown_name(kind, name, known)

@@ -11,7 +11,10 @@ from sparl.replay import Batch
 class Algorithm(Protocol):
     """Networks and a loss. Pure: everything that changes is passed in."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that `--algorithm` takes."""
+        ...
 
     def init(self, key: jax.Array) -> Tree:
         """Parameters, one entry per network; each network has a sparsity budget of its own."""

@@ -65,7 +65,7 @@ def compose(config: TargetConfig, *, gamma: float, total_steps: int) -> Target:
     """The target that a resolved `config` describes."""
     hybrid = config.kind == "td_lambda"
     return Target(
-        operator=OPERATORS[str(config.operator)](config),
+        operator=OPERATORS[config.operator](config),
         gamma=gamma,
         lam=config.lam if hybrid else 0.0,
         burn_in_steps=round(config.burn_in * total_steps) if hybrid else 0,

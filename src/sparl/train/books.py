@@ -79,7 +79,7 @@ class Books:
         """Take in what a series of gradient steps looked like."""
         sums = {name: np.asarray(value) for name, value in metrics.sums.items()}
         for seed, recent in enumerate(self.recent):
-            _add(recent, "updates", int(metrics.count[seed]))
+            _add(recent, "updates", int(metrics.updates[seed]))
             for name, value in sums.items():
                 _add(recent, name, float(value[seed]))
 

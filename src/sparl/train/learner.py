@@ -45,13 +45,13 @@ class UpdateMetrics(NamedTuple):
 
     Attributes:
         sums: Each scalar of the loss, and the gradient's norm, summed over the updates.
-        count: How many updates.
+        updates: How many updates.
         bad_update: The first update at which one of them was not finite, else -1.
         bad_terms: Which, one flag for each name in `sums`, in the order of the sorted names.
     """
 
     sums: dict[str, jax.Array]
-    count: jax.Array
+    updates: jax.Array
     bad_update: jax.Array
     bad_terms: jax.Array
 
@@ -126,7 +126,7 @@ class Learner:
             failed = jnp.any(bad)
             metrics = UpdateMetrics(
                 sums=jax.tree.map(jnp.add, metrics.sums, scalars),
-                count=metrics.count + 1,
+                updates=metrics.updates + 1,
                 bad_update=jnp.where(failed, new.updates, -1),
                 bad_terms=bad,
             )
@@ -137,7 +137,7 @@ class Learner:
         zero = jnp.zeros((), jnp.int32)
         metrics = UpdateMetrics(
             sums=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scalars),
-            count=zero,
+            updates=zero,
             bad_update=zero - 1,
             bad_terms=jnp.zeros(len(scalars), bool),
         )
@@ -154,7 +154,13 @@ class Learner:
         Returns:
             The learner, and for each sparse layer the share of its links that are new, with
             `fraction`, the share that was asked for.
+
+        Raises:
+            ValueError: If this learner's topology has no rule.
         """
+        rule = self.rule
+        if rule is None:
+            raise ValueError("a topology that never moves has no rule to change it by")
         fraction = cosine(env_steps / self.total_steps, start=self.fraction)
 
         def change(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
@@ -164,7 +170,7 @@ class Learner:
             everywhere = dense(state.params)
             gradients, _ = self._gradients(state, everywhere, batch, env_steps)
             params, topology, changed = evolve(
-                self.rule, evolve_key, state.params, state.topology, gradients, fraction
+                rule, evolve_key, state.params, state.topology, gradients, fraction
             )
             opt_state = optax.tree_utils.tree_map_params(
                 self.optimizer, bind, state.opt_state, topology

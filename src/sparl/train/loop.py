@@ -57,7 +57,7 @@ def train(
     """Train as `config` says, from nothing, into a new run folder.
 
     Args:
-        config: What to train; parts left `None` are the method's.
+        config: What to train; parts left to the method are filled in.
         run_dir: The run folder; by default `runs/` and a name made of the settings.
         overwrite: Whether to replace a run that the folder already holds.
         loggers: Where metrics go besides `metrics.jsonl`.

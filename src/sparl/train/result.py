@@ -77,7 +77,7 @@ class Result:
         """
         back = {v: k for k, v in _RENAMED.items()}
         try:
-            data = json.loads(path.read_text())
-            return cls(**{back.get(k, k): v for k, v in data.items()})
+            data: dict[str, Any] = json.loads(path.read_text())
+            return cls(**{back.get(name, name): value for name, value in data.items()})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not a result of sparl: {error}") from error
