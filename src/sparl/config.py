@@ -225,6 +225,10 @@ def check(config: Config) -> None:
     _require(config, _POSITIVE, lambda x: 0 < x < float("inf"), "be finite and above 0")
     _require(config, ("replay.reserve",), lambda x: x <= 1, "be at most 1")
     _require(config, ("seed", "target.alpha"), lambda x: 0 <= x < float("inf"), "be at least 0")
+    # Steps and seeds are 32-bit integers in the compiled program.
+    _require(config, ("total_steps",), lambda x: x < 2**31, "be below 2**31")
+    last = 2**31 - config.num_seeds
+    _require(config, ("seed",), lambda x: x <= last, f"lie in [0, {last}]")
     capacity = config.replay.capacity
     _require(
         config,
