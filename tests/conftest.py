@@ -6,6 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
 from commands import Sparl, settings
 
 # Compilation makes the first example of a shape slow.

@@ -119,7 +119,7 @@ class Config:
     sparsity: float = 0.95
     """Share of the weights that are absent, in [0, 1). The dense method has none absent."""
     total_steps: int = 2_000_000
-    """Env steps to train for, all environments together."""
+    """Env steps to train for, all environments together; rounded up to whole chunks."""
     seed: int = 0
     """Seed of everything random."""
     num_seeds: int = 1

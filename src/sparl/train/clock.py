@@ -1,8 +1,6 @@
 """Wall time of a run over all its processes, with compilation told apart."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from sparl.train.books import Books
 
@@ -17,25 +15,20 @@ class Clock:
 
     def __init__(self, books: Books, begun: float):
         self._books = books
-        self._origin = begun - books.seconds
+        self._begun = begun
+        self._before = books.seconds
 
     def read(self) -> None:
         """Bring the books up to the present."""
-        self._books.seconds = time.perf_counter() - self._origin
+        self._books.seconds = self._before + time.perf_counter() - self._begun
 
-    @contextmanager
-    def compiling(self) -> Iterator[None]:
-        """Count what happens inside as compilation."""
-        begun = time.perf_counter()
-        yield
-        self._books.compile_seconds += time.perf_counter() - begun
+    def compiled(self) -> None:
+        """Count all that has passed in this process as compilation."""
         self.read()
-
-    def rate(self) -> float:
-        """Env steps per second of all seeds together, compilation not counted."""
-        return self._books.rate()
+        self._books.compile_seconds += self._books.seconds - self._before
 
     def left(self, total_steps: int) -> float | None:
-        """Seconds to go at that rate, once there is one."""
+        """Seconds to go at the rate so far, once there is one."""
         steps = (total_steps - self._books.env_steps) * len(self._books.episodes)
-        return max(steps, 0) / self.rate() if self.rate() else None
+        rate = self._books.rate()
+        return max(steps, 0) / rate if rate else None

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-from sparl.errors import InputError
+from sparl.errors import InputError, SparlError
 
 Record = dict[str, Any]
 """One measurement: `kind` (train, eval or topology), `env_steps`, `seconds`, `seed`, and values."""
@@ -33,14 +33,24 @@ class JsonlLogger:
     """
 
     def __init__(self, path: Path, keep: int = 0):
+        self._path = path
         path.touch()
         os.truncate(path, min(keep, path.stat().st_size))
-        self._file = path.open("a")
+        self._file = path.open("ab", buffering=0)
 
     def log(self, record: Record) -> None:
-        """Append one line."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        """Append one line.
+
+        Raises:
+            SparlError: If it cannot be written.
+        """
+        try:
+            self._file.write(json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            raise SparlError(
+                f"could not write {self._path}: {error.strerror}; "
+                "free some space and run `sparl resume`"
+            ) from error
 
     def position(self) -> int:
         """Bytes in the file, all of them safely on disk."""

@@ -114,6 +114,7 @@ class _Run:
         self.loggers = loggers
         # Before the first checkpoint there is nothing to continue, and what was logged goes.
         self.books = Books.empty(program.config.num_seeds)
+        self.saved: int | None = None
 
     def run(self) -> Result:
         """Train to the end, from the newest checkpoint if there is one."""
@@ -148,14 +149,15 @@ class _Run:
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
         self.books = Books(**checkpoint.info)
+        self.saved = self.books.env_steps
         self.display.message(f"resuming at env step {self.books.env_steps}")
         template = jax.eval_shape(self.program.init, self.program.seeds)
         return snapshot.restore(template, checkpoint)
 
     def _compile(self) -> None:
         self.display.message(f"compiling {self.config.algorithm} on {self.config.env} ...")
-        with self.clock.compiling():
-            self.program = self.program.compiled()
+        self.program = self.program.compiled()
+        self.clock.compiled()
 
     def _stop(self, state: TrainState) -> NoReturn:
         self._save(state)
@@ -229,10 +231,15 @@ class _Run:
             if update < 0:
                 continue
             terms = [name for name, odd in zip(sorted(metrics.sums), bad, strict=True) if odd]
+            kept = (
+                f"the checkpoint of env step {self.saved} stays in {self.folder.checkpoints}"
+                if self.saved is not None
+                else "there was no checkpoint yet"
+            )
             raise NotFiniteError(
                 f"not finite at update {update} of seed {self.config.seed + seed} (env step "
-                f"{self.books.env_steps}): {', '.join(terms)}. The last good checkpoint stays in "
-                f"{self.folder.checkpoints}; a smaller --optimizer.lr or --optimizer.clip may help"
+                f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped, and {kept}; "
+                "a smaller --optimizer.lr or --optimizer.clip may help"
             )
 
     # Between chunks.
@@ -280,6 +287,8 @@ class _Run:
         self._log(self.books.evaluation_records(values))
 
     def _save(self, state: TrainState) -> None:
+        if self.saved == self.books.env_steps:
+            return
         self.clock.read()
         self.books.metrics_bytes = self.metrics.position()
         segments, live_from = snapshot.new_episodes(state.ring, self.store.ends())
@@ -291,6 +300,7 @@ class _Run:
             live_from,
         )
         save_masks(self.folder.topology, self.books.env_steps, state.learner.topology)
+        self.saved = self.books.env_steps
 
     def _log(self, records: list[Record]) -> None:
         for record in records:

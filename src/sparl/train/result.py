@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from sparl.errors import InputError
+from sparl.errors import InputError, SparlError
 
 # `return` is a word of Python's; the field is called `return_` here and `return` in the file.
 _RENAMED = {"return_": "return"}
@@ -63,10 +63,19 @@ class Result:
         return {_RENAMED.get(k, k): v for k, v in dataclasses.asdict(self).items()}
 
     def save(self, path: Path) -> None:
-        """Write `result.json`, whole or not at all."""
+        """Write `result.json`, whole or not at all.
+
+        Raises:
+            SparlError: If it cannot be written.
+        """
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise SparlError(
+                f"could not write {path}: {error.strerror}; free some space and run `sparl resume`"
+            ) from error
 
     @classmethod
     def load(cls, path: Path) -> Self:
