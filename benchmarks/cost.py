@@ -52,11 +52,13 @@ class Subject:
         )
 
     def env_step(self) -> None:
+        """One chunk of steps of all environments."""
         self.rollout, _ = jax.block_until_ready(
             self.program.collect(self.learner.params, self.learner.topology, self.rollout)
         )
 
     def update(self, ring: Ring) -> None:
+        """`UPDATES` updates on batches of one ring."""
         self.learner, _ = jax.block_until_ready(
             self.program.learn(self.learner, ring, np.full(1, UPDATES, np.int32), np.int32(0))
         )

@@ -9,19 +9,15 @@ import pytest
 
 from sparl import replay
 from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
-from sparl.methods import resolve
 from sparl.topology import by_name, rigl
-from sparl.train.program import build
-from test_rollout import CONFIG, toy
-
-__all__ = ["toy"]
+from test_rollout import CONFIG, program_of
 
 SPARSE = ("static", "set", "rigl", "mast")
 
 
 def trained(config, updates, evolve_every=5):
     """A state after some updates, changing the topology every few."""
-    program = build(resolve(config))
+    program = program_of(config)
     rollout, ring, learner = program.init(program.seeds)
     seeds = config.num_seeds
     for _ in range(12):

@@ -1,6 +1,7 @@
 """Episodes that reach the ring are those that were played, to their last observation."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +26,17 @@ CONFIG = Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def toy(monkeypatch):
-    monkeypatch.setitem(INTERFACES, "toy", lambda _: Toy())
+@functools.cache
+def program_of(config):
+    """The program of a configuration, compiled once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(INTERFACES, "toy", lambda _: Toy())
+        return build(resolve(config))
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_stored_episodes_are_whole(num_seeds):
-    program = build(resolve(dataclasses.replace(CONFIG, num_seeds=num_seeds)))
+    program = program_of(dataclasses.replace(CONFIG, num_seeds=num_seeds))
     state = program.init(program.seeds)
     rollout, ring, learner = state
     played = 0
@@ -69,7 +73,7 @@ def test_stored_episodes_are_whole(num_seeds):
 
 def test_no_target_crosses_the_end_of_an_episode():
     """With values known to be huge behind the end, terminal targets stay at the reward."""
-    program = build(resolve(dataclasses.replace(CONFIG, method="dense", algorithm="vdn")))
+    program = program_of(dataclasses.replace(CONFIG, method="dense", algorithm="vdn"))
     rollout, ring, learner = program.init(program.seeds)
     for _ in range(12):
         rollout, finished = program.collect(learner.params, learner.topology, rollout)
@@ -91,7 +95,7 @@ def test_no_target_crosses_the_end_of_an_episode():
 
 
 def test_exploration_is_uniform_over_available_actions():
-    program = build(resolve(dataclasses.replace(CONFIG, num_envs=64, chunk=50)))
+    program = program_of(dataclasses.replace(CONFIG, num_envs=64, chunk=50))
     rollout, _, learner = program.init(program.seeds)
     _, finished = program.collect(learner.params, learner.topology, rollout)
     steps = jax.tree.map(lambda x: np.asarray(x[0, 6:]), finished.rows)

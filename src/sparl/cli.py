@@ -121,13 +121,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """What the installed `sparl` command calls."""
-    code = main()
-    # A reader that closed the pipe early (`sparl flops --paper | head`) is no failure.
     try:
+        code = main()
         sys.stdout.flush()
     except BrokenPipeError:
+        # A reader that closed the pipe early (`sparl flops --paper | head`) is no failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     sys.exit(code)
+
+
+class _Console(Console):
+    """A console that leaves a closed pipe to `entry_point`."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704  (rich calls this while it handles the error)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -180,7 +188,7 @@ def _train_defaults(argv: list[str]) -> Train | None:
 def _train(flags: Train) -> int:
     config = methods.resolve(flags.settings)
     run_dir = flags.run_dir or folders.default_path(config)
-    console = Console()
+    console = _Console()
     result = loop.train(
         config,
         run_dir=run_dir,
@@ -193,7 +201,7 @@ def _train(flags: Train) -> int:
 
 
 def _resume(flags: Resume) -> int:
-    console = Console()
+    console = _Console()
     folder = folders.find(flags.run_dir)
     result = loop.resume(
         folder.path,
@@ -206,6 +214,8 @@ def _resume(flags: Resume) -> int:
 
 def _eval(flags: Eval) -> int:
     outcome = evaluation.evaluate(flags.run_dir, episodes=flags.episodes, seed=flags.seed)
+    for sentence in outcome["warnings"]:
+        Console(stderr=True, soft_wrap=True).print(f"warning: {sentence}", markup=False)
     return _show(outcome, flags.json, lambda: tables.evaluation_table(outcome))
 
 
@@ -230,7 +240,7 @@ def _show(data: Any, as_json: bool, table: Callable[[], Any]) -> int:
     if as_json:
         print(json.dumps(data, indent=2))
     else:
-        Console().print(table())
+        _Console().print(table())
     return 0
 
 

@@ -152,8 +152,10 @@ class Config:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
     def save(self, path: Path) -> None:
-        """Write the configuration as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        """Write the configuration as JSON, whole or not at all."""
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -77,7 +77,7 @@ def _either(own: str, of_method: str) -> str:
 
 
 def _settle_sparsity(config: Config) -> Config:
-    """The sparsity and the compute form that the topology implies."""
+    """Check sparsity and compute against the topology; one without absent links has sparsity 0."""
     kind, compute = config.topology.kind, config.compute
     if kind == "dense":
         if compute == "masked":
@@ -85,7 +85,7 @@ def _settle_sparsity(config: Config) -> Config:
                 "compute 'masked' multiplies by a mask, and a dense topology has none: "
                 "leave --compute out, or choose another --method"
             )
-        return replace(config, sparsity=0.0, compute="dense")
+        return replace(config, sparsity=0.0)
     if config.sparsity == 0:
         raise InputError(
             f"topology {kind!r} decides which links are absent, but sparsity 0 leaves none absent: "
@@ -96,7 +96,7 @@ def _settle_sparsity(config: Config) -> Config:
             f"compute 'dense' keeps every link, but topology {kind!r} at sparsity "
             f"{config.sparsity} does not: use --compute masked, or --method dense"
         )
-    return replace(config, compute="masked")
+    return config
 
 
 def _require_known(kind: str, name: str, known: Collection[str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from sparl.topology import Accounting
 from sparl.train.result import Result
@@ -38,7 +39,7 @@ def result_table(result: Result, run_dir: Path) -> Group:
         "run folder": str(run_dir),
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return Group(table, _layers(result.layers))
 
 
@@ -64,7 +65,7 @@ def inspection_table(report: dict[str, Any]) -> Group:
     """What `sparl.study.inspection.inspect` returned."""
     picture = report["picture"]
     ending = f"masks drawn in {picture}" if picture else "a dense network has no masks to draw"
-    return Group(_layers(report["layers"]), ending)
+    return Group(_layers(report["layers"]), Text(ending))
 
 
 def accounting_table(counted: Accounting) -> Table:
@@ -87,7 +88,7 @@ def accounting_table(counted: Accounting) -> Table:
 
 def _layers(layers: list[dict[str, Any]]) -> Table:
     inspected = "empty_rows" in layers[0]
-    table = _table("layers, [out, in]")
+    table = _table("layers, out x in")
     table.add_column("weight")
     columns = ("shape", "links", "density")
     for name in (*columns, "empty rows", "empty columns") if inspected else columns:

@@ -28,8 +28,9 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
         seed: Selects the episodes; none of them was seen in training or in its evaluations.
 
     Returns:
-        `env_steps` of the checkpoint, `episodes`, and `per_seed`: for each seed of the run its
-        `seed`, `win_rate`, `return` and `episode_length`, means over the episodes.
+        `env`, `env_steps` of the checkpoint, `episodes`, and `per_seed`: for each seed of the run
+        its `seed`, `win_rate`, `return` and `episode_length`, means over the episodes. `warnings`
+        has a sentence for each newer checkpoint that is damaged.
 
     Raises:
         InputError: If the folder is no run or `episodes` is not positive.
@@ -53,6 +54,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
         "env": config.env,
         "env_steps": checkpoint.info["env_steps"],
         "episodes": episodes,
+        "warnings": checkpoint.skipped,
         "per_seed": [
             {"seed": config.seed + i, **{name: value[i] for name, value in by_seed.items()}}
             for i in range(config.num_seeds)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparl.config import Config
-from sparl.errors import InputError
+from sparl.errors import InputError, SparlError
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,26 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
     """Make a new run folder with its `config.json`.
 
     Raises:
-        InputError: If the folder exists and `overwrite` is not set, or is something else than a
-            run, which is never deleted.
+        InputError: If the folder holds a run and `overwrite` is not set, or holds something else,
+            which is never deleted.
+        SparlError: If the folder cannot be written.
     """
     folder = RunFolder(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not folder.config.is_file():
+    if path.is_symlink() or (path.exists() and not _is_empty(path)):
+        if not _is_run(folder):
             raise InputError(f"{path} exists and is not a run: choose another --run-dir")
         if not overwrite:
             raise InputError(
                 f"{path} already holds a run: continue it with `sparl resume {path}`, replace it "
                 "with --overwrite, or choose another --run-dir"
             )
-        shutil.rmtree(path)
     try:
+        if overwrite and path.exists():
+            shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         config.save(folder.config)
     except OSError as error:
-        raise InputError(f"cannot create the run folder {path}: {error.strerror}") from error
+        raise SparlError(f"cannot create the run folder {path}: {error.strerror}") from error
     return folder
 
 
@@ -92,3 +94,19 @@ def find(path: str | Path) -> RunFolder:
             f"{path} is not a run folder: it {reason}. `sparl train --run-dir {path}` makes one"
         )
     return folder
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether nothing would be lost: at most what `Config.save` leaves when it is cut short."""
+    return path.is_dir() and all(inner.name == "config.tmp" for inner in path.iterdir())
+
+
+def _is_run(folder: RunFolder) -> bool:
+    """Whether the folder is one of ours, by a `config.json` that only we write."""
+    if folder.path.is_symlink() or not folder.config.is_file():
+        return False
+    try:
+        Config.load(folder.config)
+    except InputError:
+        return False
+    return True

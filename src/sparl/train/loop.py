@@ -90,7 +90,8 @@ def resume(
     folder = folders.find(run_dir)
     if folder.result.is_file():
         if console:
-            console.print(f"{run_dir} is finished already; nothing to resume", highlight=False)
+            said = f"{run_dir} is finished already; nothing to resume"
+            console.print(said, highlight=False, markup=False, soft_wrap=True)
         return Result.load(folder.result)
     program = build(methods.resolve(Config.load(folder.config)))
     return _Run(folder, program, loggers, console).run()

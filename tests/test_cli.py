@@ -1,0 +1,373 @@
+"""The `sparl` command: what it refuses, what it keeps its hands off, and what it prints."""
+
+import json
+import shutil
+from importlib.metadata import version
+
+import pytest
+
+from commands import STEPS, assert_same_run, contents
+from sparl import cli
+from sparl.train import loop
+
+REFUSED = {
+    "sparsity 1.2": ("--sparsity 1.2", "sparsity must lie in [0, 1), got 1.2"),
+    "sparsity 1": ("--sparsity 1", "sparsity must lie in [0, 1), got 1.0"),
+    "sparsity -0.1": ("--sparsity -0.1", "sparsity must lie in [0, 1), got -0.1"),
+    "sparsity nan": ("--sparsity nan", "sparsity must lie in [0, 1), got nan"),
+    "too sparse": (
+        "--sparsity 0.98",
+        "fewer than one each; the highest that keeps one per output everywhere is 0.979",
+    ),
+    "interface": ("--env smac:3m", "unknown environment interface 'smac': did you mean 'smax'?"),
+    "no interface": ("--env 3m", "an environment is named INTERFACE:NAME"),
+    "map": ("--env smax:3s5x", "unknown SMAX map '3s5x': did you mean '3s5z' or"),
+    "method": ("--method masst", "unknown method 'masst': did you mean 'mast' or"),
+    "algorithm": ("--algorithm qmixx", "unknown algorithm 'qmixx': did you mean 'qmix'?"),
+    "topology": ("--topology.kind rigle", "unknown topology kind 'rigle': did you mean 'rigl'?"),
+    "target": (
+        "--target.kind one-step",
+        "unknown target kind 'one-step': did you mean 'one_step'?",
+    ),
+    "compute": ("--compute mask", "unknown compute 'mask': did you mean 'masked'?"),
+    "flag": ("--sparsty 0.5", "--sparsity FLOAT"),
+    "not a number": ("--seed one", "invalid literal for int() with base 10: 'one'"),
+    "no value": ("--sparsity", "--sparsity"),
+    "dense, masked": ("--method dense --compute masked", "a dense topology has none"),
+    "sparse, none absent": ("--method mast --sparsity 0", "sparsity 0 leaves none absent"),
+    "sparse, dense": ("--method mast --compute dense", "compute 'dense' keeps every link"),
+    "learning rate": ("--optimizer.lr inf", "optimizer.lr must be finite and above 0, got inf"),
+    "batch size": ("--replay.batch-size 0", "replay.batch_size must be at least 1, got 0"),
+    "batch of all": (
+        "--replay.capacity 8",
+        "replay.batch_size must be at most replay.capacity (8), got 32",
+    ),
+    "seed below 0": ("--seed -1", "seed must"),
+    "seed too large": ("--seed 2147483648", "seed must"),
+    "last seed too large": ("--seed 2147483640 --num-seeds 10", "seed"),
+    "too many steps": ("--total-steps 3000000000", "total_steps must"),
+    "no file": ("--config missing.json", "cannot read missing.json: No such file or directory"),
+}
+"""Flags of `sparl train`, and words of the error."""
+
+CONFIGS = {
+    "unknown field": (
+        '{"sparsty": 0.9}',
+        "unknown field in config.json 'sparsty': did you mean 'sparsity'",
+    ),
+    "unknown inner field": (
+        '{"replay": {"size": 9}}',
+        "unknown field in config.json: replay 'size'",
+    ),
+    "wrong type": ('{"sparsity": "0.9"}', "config.json: sparsity must be float, got '0.9'"),
+    "fraction of a seed": ('{"seed": 0.5}', "config.json: seed must be int, got 0.5"),
+    "out of range": ('{"sparsity": 2}', "sparsity must lie in [0, 1), got 2.0"),
+    "list": ("[]", "config.json: expected an object, got []"),
+    "cut off": ('{"seed": 0', "config.json is not JSON"),
+    "other": ("\udcff", "config.json is not JSON"),
+}
+"""Contents of a `--config` file, and words of the error."""
+
+DIMS = "--obs-dim 30 --state-dim 48 --num-actions 9 --num-agents 3"
+"""Those of SMAC's 3m."""
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs the command inside this process, in an empty folder; its exit code and two outputs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def trains(self):
+        raise AssertionError("this was to be refused before any training")
+
+    monkeypatch.setattr(loop._Run, "run", trains)
+
+    def run(line, *more):
+        try:
+            code = cli.main([*line.split(), *map(str, more)])
+        except SystemExit as end:  # From the parser of flags.
+            code = end.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(("flags", "words"), REFUSED.values(), ids=REFUSED)
+def test_bad_flags_are_refused_before_anything_is_written(flags, words, run, tmp_path):
+    code, out, err = run(f"train {flags}")
+    assert code == 2
+    assert words in err
+    assert "compiling" not in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "words"), CONFIGS.values(), ids=CONFIGS)
+def test_bad_config_is_refused(text, words, run, tmp_path):
+    (tmp_path / "config.json").write_text(text, errors="surrogateescape")
+    code, _, err = run("train --config config.json")
+    assert code == 2
+    assert words in err
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("trian", "unknown command 'trian': did you mean 'train'?"),
+        ("--sparsity 0.5", "usage: sparl COMMAND"),
+        (f"flops {DIMS} --sparsity 1", "sparsity must lie in [0, 1), got 1.0"),
+        (f"flops {DIMS} --algorithm qmax", "unknown algorithm 'qmax': did you mean 'qmix'"),
+        ("flops --obs-dim 30", "pass --state-dim, --num-actions, --num-agents"),
+        ("flops --obs-dim -1 --state-dim 1 --num-actions 1 --num-agents 1", "got -1"),
+        ("eval run --episodes 0", "episodes must be at least 1, got 0"),
+        ("eval run --seed -1", "seed must lie in"),
+    ],
+)
+def test_other_commands_refuse_bad_input_too(line, words, run):
+    code, out, err = run(line)
+    assert code == 2
+    assert words in out + err
+
+
+@pytest.mark.parametrize("command", ["resume", "eval", "inspect"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing", "missing is not a run folder: it does not exist"),
+        ("notes", "notes is not a run folder: it has no config.json"),
+        ("notes/diary", "notes/diary is not a run folder"),
+    ],
+)
+def test_folder_that_is_no_run_is_refused(command, name, words, run, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/diary").write_text("dear")
+    code, _, err = run(f"{command} {name}")
+    assert code == 2
+    assert words in err
+    assert contents(tmp_path) == {"notes/diary": b"dear"}
+
+
+# Folders that are taken.
+
+
+@pytest.mark.parametrize("overwrite", ["", "--overwrite"])
+@pytest.mark.parametrize("others", ["diary", "config.json"])
+def test_folder_of_something_else_is_never_deleted(others, overwrite, run, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / others).write_text('{"model_type": "bert"}')
+    before = contents(folder)
+    code, _, err = run(f"train --run-dir notes {overwrite}")
+    assert code == 2
+    assert "notes exists and is not a run: choose another --run-dir" in err
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("run_dir", ["diary", "diary/run"])
+def test_file_in_the_way_stays(run_dir, run, tmp_path):
+    (tmp_path / "diary").write_text("dear")
+    code, _, err = run(f"train --overwrite --run-dir {run_dir}")
+    assert code == 2
+    assert run_dir in err
+    assert contents(tmp_path) == {"diary": b"dear"}
+
+
+@pytest.mark.slow
+def test_run_is_never_overwritten_unasked(run, reference):
+    before = contents(reference)
+    code, _, err = run("train --run-dir", reference)
+    assert code == 2
+    assert f"{reference} already holds a run" in err
+    for way_out in (f"sparl resume {reference}", "--overwrite", "--run-dir"):
+        assert way_out in err
+    assert contents(reference) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", ["--env smax:3s5x", "--sparsity 0.999", "--method mst"])
+def test_bad_input_overwrites_nothing(flags, run, reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    assert run(f"train --run-dir run --overwrite {flags}")[0] == 2
+    assert contents(tmp_path / "run") == contents(reference)
+
+
+@pytest.mark.slow
+def test_link_to_a_run_is_refused_in_words(run, reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    (tmp_path / "link").symlink_to("run")
+    code, _, err = run("train --run-dir link --overwrite")
+    assert code == 2
+    assert "link" in err
+    assert contents(tmp_path / "run") == contents(reference)
+
+
+# The command as a process.
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--env smax:3s5x", "error: unknown SMAX map '3s5x': did you mean '3s5z'"),
+        ("--sparsty 0.5", "--sparsity FLOAT"),
+    ],
+)
+def test_process_exits_with_2_on_bad_input(line, words, sparl, tmp_path):
+    done = sparl("train", "--run-dir", tmp_path / "run", *line.split())
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", ["--paper", "--paper --json"])
+def test_closed_pipe_is_no_failure(flags, sparl):
+    process = sparl.start("flops", *flags.split())
+    process.stdout.close()
+    process.stdout = None
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0
+
+
+# What it prints.
+
+
+def test_version(run):
+    assert run("--version") == (0, f"sparl {version('sparl')}\n", "")
+
+
+@pytest.mark.parametrize("line", ["", "--help", "-h"])
+def test_help_lists_the_commands(line, run):
+    code, out, _ = run(line)
+    assert code == 0
+    assert all(f"\n  {name}" in out for name in ("train", "resume", "eval", "inspect", "flops"))
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("train", ["--env", "--sparsity", "--overwrite", "--topology.interval", "--optimizer.lr"]),
+        ("resume", ["--tensorboard"]),
+        ("eval", ["--episodes", "--json"]),
+        ("inspect", ["--out", "--json"]),
+        ("flops", ["--paper", "--obs-dim", "--json"]),
+    ],
+)
+def test_help_of_a_command_lists_its_flags(command, flags, run):
+    code, out, _ = run(f"{command} --help")
+    assert code == 0
+    assert all(flag in out for flag in flags)
+
+
+def test_flops_of_the_papers_3m(run):
+    """MAST, Table 1: QMIX on 3m at 95 %."""
+    code, out, _ = run(f"flops --algorithm qmix {DIMS} --sparsity 0.95 --json")
+    assert code == 0
+    counted = json.loads(out)
+    assert counted["size_ratio"] == pytest.approx(0.06605, abs=5e-6)
+    assert counted["flops"]["train_ratio"] == pytest.approx(0.05105, abs=5e-6)
+    assert counted["flops"]["test_ratio"] == pytest.approx(0.05, abs=5e-6)
+    code, out, _ = run(f"flops {DIMS}")
+    assert code == 0
+    assert all(ratio in out for ratio in ("0.06605", "0.05105", "0.05000"))
+
+
+def test_flops_of_the_paper(run):
+    code, out, _ = run("flops --paper")
+    assert code == 0
+    assert all(name in out for name in ("3m", "2s3z", "3s5z", "64zg"))
+    code, out, _ = run("flops --paper --json")
+    assert code == 0
+    assert json.loads(out)
+
+
+# Whole runs.
+
+
+@pytest.mark.slow
+def test_result_has_all_figures(reference):
+    result = json.loads((reference / "result.json").read_text())
+    told = {"env": "smax:3m", "algorithm": "qmix", "method": "mast", "seed": 0, "env_steps": STEPS}
+    assert told.items() <= result.items()
+    assert result["episodes"] > result["updates"] > 0
+    assert 0 <= result["win_rate"] <= 1
+    assert 0 <= result["final_win_rate"] <= 1
+    assert isinstance(result["return"], float)
+    assert result["sparsity"]["target"] == 0.5
+    assert result["sparsity"]["measured"] == pytest.approx(0.5, abs=0.005)
+    assert 0.5 < result["parameters"]["sparse"] / result["parameters"]["dense"] < 0.6
+    assert 0.5 < result["size_ratio"] < 0.6
+    assert result["flops"]["train_ratio"] == pytest.approx(0.5, abs=0.01)
+    assert result["flops"]["test_ratio"] == pytest.approx(0.5, abs=0.01)
+    assert result["seconds"] > 0
+    assert result["env_steps_per_second"] > STEPS / result["seconds"]
+
+
+@pytest.mark.slow
+def test_config_repeats_its_run_over_another(tmp_path, reference, sparl):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((reference / "config.json").read_bytes())
+    for left in ("checkpoints", "topology"):
+        shutil.copytree(reference / left, folder / left)
+    (folder / "result.json").write_text("stale")
+    flags = ("--config", reference / "config.json", "--run-dir", folder, "--overwrite")
+
+    done = sparl("train", *flags)
+
+    assert done.returncode == 0, done.stderr
+    assert (folder / "config.json").read_bytes() == (reference / "config.json").read_bytes()
+    assert_same_run(folder, reference)
+    for words in ("qmix / mast on smax:3m, seed 0", f"{STEPS}/{STEPS} env steps", "agent/fc1/w"):
+        assert words in done.stdout
+
+
+def test_flags_and_method_take_precedence_over_the_config(run, tmp_path):
+    (tmp_path / "config.json").write_text(
+        '{"method": "mast", "sparsity": 0.5, "compute": "masked"}'
+    )
+    code, _, err = run("train --config config.json --sparsity 1.5")
+    assert (code, "got 1.5" in err) == (2, True)
+    # As if --compute had not been written down for another method.
+    code, _, err = run("train --config config.json --method dense --env smax:3s5x")
+    assert (code, "unknown SMAX map" in err) == (2, True)
+
+
+@pytest.mark.slow
+def test_eval_plays_the_newest_checkpoint(reference, sparl):
+    before = contents(reference)
+    done = sparl("eval", reference, "--episodes", 4, "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    (seed,) = outcome.pop("per_seed")
+    assert outcome == {"env": "smax:3m", "env_steps": STEPS, "episodes": 4}
+    assert seed.keys() == {"seed", "win_rate", "return", "episode_length"}
+    assert seed["win_rate"] in (0, 0.25, 0.5, 0.75, 1)
+    assert seed["episode_length"] > 1
+    again = sparl("eval", reference, "--episodes", 4, "--seed", 1)
+    assert again.returncode == 0, again.stderr
+    assert f"checkpoint of env step {STEPS}" in " ".join(again.stdout.split())
+    assert contents(reference) == before
+
+
+@pytest.mark.slow
+def test_inspect_shows_layers_and_draws_masks(run, reference, tmp_path):
+    picture = tmp_path / "masks.png"
+    code, out, err = run("inspect --json --out", picture, reference)
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["env_steps"], report["picture"]) == (STEPS, str(picture))
+    layers = json.loads((reference / "result.json").read_text())["layers"]
+    seen = [{name: layer[name] for name in layers[0]} for layer in report["layers"]]
+    assert seen == layers
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    code, out, _ = run("inspect --out", picture, reference)
+    assert code == 0
+    assert "agent/fc1/w" in out
+    assert picture.name in out
+    assert run("inspect --seed 1", reference)[0] == 2

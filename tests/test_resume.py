@@ -1,0 +1,183 @@
+"""Runs that are stopped, killed, damaged or out of space, and then resumed: not a bit is lost."""
+
+import json
+import random
+import re
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from commands import (
+    CHECKPOINT_EVERY,
+    STEPS,
+    assert_same_run,
+    contents,
+    settings,
+    steps_saved,
+    wait_until,
+)
+from sparl.cli import main
+from sparl.train.checkpoint import CheckpointStore
+
+pytestmark = pytest.mark.slow  # All wait for the reference run.
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory, reference, sparl):
+    """A run that met Ctrl-C after its second checkpoint; its folder, exit code and last words."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    process = sparl.start("train", "--run-dir", folder, *settings())
+    wait_until(lambda: len(steps_saved(folder)) == 2, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    return folder, process.returncode, err
+
+
+def test_killed_run_ends_as_if_never_killed(tmp_path, reference, sparl):
+    folder, moments = tmp_path / "run", random.Random(20241)
+    pace = seconds_per_checkpoint(reference)
+
+    process = sparl.start("train", "--run-dir", folder, *settings())
+    wait_until((folder / "metrics.jsonl").exists, process)
+    kill(process, "compiling", moments.uniform(0, 0.5))
+    assert steps_saved(folder) == []
+    # Killed a little later it would have left records, and one of them torn.
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "env_steps": 400}\n{"kind": "tra')
+
+    for _ in range(4):
+        saved = steps_saved(folder)
+        process = sparl.start("resume", folder)
+        wait_until(lambda saved=saved: steps_saved(folder)[-1:] > saved[-1:], process)
+        at = f"after checkpoint {steps_saved(folder)[-1]}"
+        kill(process, at, moments.uniform(0, 1.5 * pace))
+        assert not (folder / "result.json").exists()
+
+    done = sparl("resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"resuming at env step \d+", done.stdout)
+    assert_same_run(folder, reference)
+
+
+def test_truncated_checkpoint_is_named_and_the_one_before_used(tmp_path, reference, sparl):
+    folder = unfinished_copy(reference, tmp_path)
+    state = state_file(folder, STEPS)
+    state.write_bytes(state.read_bytes()[:-1000])
+
+    done = sparl("resume", folder)
+
+    assert done.returncode == 0, done.stderr
+    assert f"warning: checkpoint {STEPS}: checkpoints/{state.name} has " in done.stdout
+    assert f"resuming at env step {STEPS - CHECKPOINT_EVERY}\n" in done.stdout
+    assert_same_run(folder, reference)
+
+
+def test_without_an_intact_checkpoint_all_are_named_and_kept(tmp_path, reference, capsys):
+    folder = unfinished_copy(reference, tmp_path)
+    states = [state_file(folder, step) for step in (STEPS - CHECKPOINT_EVERY, STEPS)]
+    for state in states:
+        raw = bytearray(state.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        state.write_bytes(raw)
+    before = contents(folder)
+
+    assert main(["resume", str(folder)]) == 1
+
+    said = capsys.readouterr().err
+    for state in states:
+        assert f"{state.name} has checksum" in said
+    assert contents(folder) == before
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_a_hint(interrupted):
+    folder, code, said = interrupted
+    assert code == 130
+    stopped = int(re.search(r"stopped at env step (\d+); ", said)[1])
+    assert f"continue with `sparl resume {folder}`" in said
+    assert CheckpointStore(folder / "checkpoints").restore().step == stopped
+    assert 2 * CHECKPOINT_EVERY <= stopped < STEPS
+    assert not (folder / "result.json").exists()
+
+
+def test_full_disk_is_an_error_and_the_run_resumes(tmp_path, interrupted, reference, sparl):
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted[0], folder)
+    before = CheckpointStore(folder / "checkpoints").restore()
+    metrics, state = folder / "metrics.jsonl", state_file(folder, before.step)
+    no_room_for = {"metrics": metrics.stat().st_size + 50, "state": state.stat().st_size - 1}
+
+    for name, limit in no_room_for.items():
+        failed = sparl("resume", folder, largest_file=limit)
+        assert failed.returncode == 1
+        assert re.search(f"error: .*/{name}.*: File too large", failed.stderr)
+        assert "sparl resume" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        after = CheckpointStore(folder / "checkpoints").restore()
+        assert (after.step, after.skipped) == (before.step, [])
+
+    done = sparl("resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(folder, reference)
+
+
+def test_finished_run_is_only_read(tmp_path, reference, sparl):
+    folder = tmp_path / "[red]"  # Not to be taken for a colour.
+    shutil.copytree(reference, folder)
+    before = contents(folder)
+    done = sparl("resume", folder)
+    assert done.returncode == 0
+    assert f"{folder} is finished already; nothing to resume" in done.stdout
+    assert contents(folder) == before
+
+
+def test_loss_that_is_not_finite_stops_the_run(tmp_path, reference, sparl):
+    folder = tmp_path / "run"
+    flags = settings(optimizer__lr=1e30, checkpoint_every=40)
+    done = sparl("train", "--run-dir", folder, *flags)
+    assert done.returncode == 1
+    said = re.search(
+        r"error: not finite at update (\d+) of seed 0 \(env step (\d+)\): (.*)\. ", done.stderr
+    )
+    assert int(said[1]) >= 2  # The first update still starts from finite weights.
+    assert "loss" in said[3].split(", ")
+    assert "Traceback" not in done.stderr
+    assert not (folder / "result.json").exists()
+
+    checkpoint = CheckpointStore(folder / "checkpoints").restore()
+    assert checkpoint.skipped == []
+    assert 0 < checkpoint.step < int(said[2])
+    floats = [a for a in checkpoint.state.values() if a.dtype.kind == "f"]
+    assert all(np.isfinite(a).all() for a in floats)
+
+
+def seconds_per_checkpoint(folder):
+    """Measured over the run's second half, where it has long been compiled."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    times = {r["env_steps"]: r["seconds"] for r in map(json.loads, lines) if r["kind"] == "train"}
+    saves = STEPS / 2 / CHECKPOINT_EVERY
+    return (times[STEPS] - times[STEPS // 2]) / saves
+
+
+def kill(process, where, wait):
+    """`kill -9` after `wait` seconds."""
+    print(f"kill -9 while {where}, {wait:.3f} s later")
+    time.sleep(wait)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def unfinished_copy(reference, tmp_path):
+    """The run as if it had been killed before it wrote its result."""
+    folder = tmp_path / "run"
+    shutil.copytree(reference, folder)
+    (folder / "result.json").unlink()
+    return folder
+
+
+def state_file(folder, step):
+    (path,) = (folder / "checkpoints").glob(f"state-{step:09d}-*")
+    return path
