@@ -345,7 +345,7 @@ def test_eval_plays_the_newest_checkpoint(reference, sparl):
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     (seed,) = outcome.pop("per_seed")
-    assert outcome == {"env": "smax:3m", "env_steps": STEPS, "episodes": 4}
+    assert outcome == {"env": "smax:3m", "env_steps": STEPS, "episodes": 4, "warnings": []}
     assert seed.keys() == {"seed", "win_rate", "return", "episode_length"}
     assert seed["win_rate"] in (0, 0.25, 0.5, 0.75, 1)
     assert seed["episode_length"] > 1

@@ -77,18 +77,35 @@ def test_every_map_steps_and_is_as_its_spec_says(map_name):
 
 
 def test_ends_are_told_apart():
-    """Standing still lasts to the time limit or to defeat; one is no terminal state."""
+    """Walking north ends at the wall, which kills: terminal, and no win."""
     env = envs.make("smax:3m")
-    walls = play(env, lambda _, avail: jnp.zeros(avail.shape[:-1], int))
-    ended = walls.terminated | walls.truncated
+    seen = play(env, lambda _, avail: jnp.zeros(avail.shape[:-1], int))
+    ended = seen.terminated | seen.truncated
     assert ended.any(axis=0).all()
-    first_end = ended.argmax(axis=0)
-    # Walking north ends at the wall, which kills: terminal, and no win.
-    assert walls.terminated[first_end, np.arange(16)].all()
-    assert not walls.won.any()
+    assert seen.terminated[ended.argmax(axis=0), np.arange(16)].all()
+    assert not seen.won.any()
+    assert not (seen.terminated & seen.truncated).any()
 
-    still = play(env, lambda _, avail: jnp.full(avail.shape[:-1], 4))
-    assert (still.truncated & still.terminated).sum() == 0
+
+def test_no_episode_outlasts_the_limit():
+    """Allies that cannot die nor kill play to the limit, and not a step further."""
+    env = envs.make("smax:3m")
+    state, _ = env.reset(jax.random.key(0))
+
+    @jax.jit
+    def run(state):
+        def step(state, key):
+            state, seen = env.step(key, state, jnp.full(3, 4))
+            inner = state.state
+            health = jnp.maximum(inner.unit_health, 9.0)
+            inner = inner.replace(unit_health=health, unit_alive=health > 0)
+            return state.replace(state=inner), seen
+
+        return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 100))[1]
+
+    seen = run(state)
+    np.testing.assert_array_equal(seen.truncated, [False] * 99 + [True])
+    assert not seen.terminated.any()
 
 
 def test_a_time_limit_truncates():
@@ -128,7 +145,7 @@ def test_nothing_resets_by_itself():
     assert after.state.step == 1
     assert not after.state.unit_alive[3:].any()
     # The final observation shows what ended the battle.
-    np.testing.assert_array_equal(seen.state.reshape(-1)[36 : 36 + 30], 0)
+    np.testing.assert_array_equal(seen.state[30:60], 0)  # three enemies of ten features
 
 
 def test_world_state_is_scaled():

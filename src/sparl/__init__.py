@@ -1,5 +1,7 @@
 """sparl: deep RL agents whose networks are sparse from the first step to the last."""
 
+from importlib.metadata import version
+
 from sparl.config import (
     Config,
     ExplorationConfig,
@@ -12,6 +14,8 @@ from sparl.config import (
 from sparl.errors import InputError, SparlError
 from sparl.train.loop import resume, train
 from sparl.train.result import Result
+
+__version__ = version("sparl")
 
 __all__ = [
     "Config",

@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
+import sparl
 from sparl import methods
 from sparl.config import FROM_METHOD, Config
 from sparl.errors import InputError, SparlError, unknown_name
@@ -151,7 +151,7 @@ def _dispatch(argv: list[str]) -> int:
         )
         return run(parsed)
     if argv in (["--version"], ["-V"]):
-        print(f"sparl {version('sparl')}")
+        print(f"sparl {sparl.__version__}")
         return 0
     if argv and not argv[0].startswith("-"):
         raise unknown_name("command", argv[0], COMMANDS)

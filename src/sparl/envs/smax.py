@@ -29,8 +29,8 @@ class Smax:
 
     What differs from `jaxmarl`'s own environment: the world state is scaled to about one
     (positions are raw there, and a mixer fed with them diverges); a time limit is told apart from
-    the end of a battle; nothing resets by itself, so the final observation is there to bootstrap
-    from.
+    the end of a battle, and strikes at the limit rather than a step later; nothing resets by
+    itself, so the final observation is there to bootstrap from.
 
     Args:
         map_name: Any map that `jaxmarl` knows, e.g. `"3s5z"`.
@@ -77,12 +77,13 @@ class Smax:
     def step(self, key: jax.Array, state: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
         """Take one step (eight ticks of the battle)."""
         by_agent = {agent: actions[i] for i, agent in enumerate(self._agents)}
-        obs, state, reward, dones, _ = self._env.step_env(key, state, by_agent)
+        obs, state, reward, _, _ = self._env.step_env(key, state, by_agent)
         alive = state.state.unit_alive
         ally = jnp.any(alive[: self._env.num_allies])
         enemy = jnp.any(alive[self._env.num_allies :])
         terminated = ~ally | ~enemy
-        truncated = dones["__all__"] & ~terminated
+        # jaxmarl looks at the time before it counts the step, and so plays one more than its limit.
+        truncated = (state.state.step >= self.spec.episode_limit) & ~terminated
         time_step = self._time_step(obs, state, reward[self._agents[0]], terminated, truncated)
         return state, time_step._replace(won=ally & ~enemy)
 

@@ -58,9 +58,9 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
     """Make a new run folder with its `config.json`.
 
     Raises:
-        InputError: If the folder holds a run and `overwrite` is not set, or holds something else,
-            which is never deleted.
-        SparlError: If the folder cannot be written.
+        InputError: If the folder holds a run and `overwrite` is not set, holds something else,
+            which is never deleted, or cannot be where it was asked for.
+        SparlError: If the folder cannot be written for another reason, such as a full disk.
     """
     folder = RunFolder(path)
     if path.is_symlink() or (path.exists() and not _is_empty(path)):
@@ -77,7 +77,9 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         config.save(folder.config)
     except OSError as error:
-        raise SparlError(f"cannot create the run folder {path}: {error.strerror}") from error
+        elsewhere = isinstance(error, NotADirectoryError | FileExistsError | PermissionError)
+        kind = InputError if elsewhere else SparlError
+        raise kind(f"cannot create the run folder {path}: {error.strerror}") from error
     return folder
 
 
