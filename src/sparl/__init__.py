@@ -12,7 +12,7 @@ from sparl.config import (
     TopologyConfig,
 )
 from sparl.errors import InputError, SparlError
-from sparl.train.loop import resume, train
+from sparl.train.loop import NotFiniteError, RunInterruptedError, resume, train
 from sparl.train.result import Result
 
 __version__ = version("sparl")
@@ -22,9 +22,11 @@ __all__ = [
     "ExplorationConfig",
     "InputError",
     "NetworkConfig",
+    "NotFiniteError",
     "OptimizerConfig",
     "ReplayConfig",
     "Result",
+    "RunInterruptedError",
     "SparlError",
     "TargetConfig",
     "TopologyConfig",

@@ -177,6 +177,7 @@ def _train_defaults(argv: list[str]) -> Train | None:
         # Another method's parts, not those that were written down for the first one.
         config = dataclasses.replace(
             config,
+            sparsity=config.sparsity or Config().sparsity,
             topology=dataclasses.replace(config.topology, kind=FROM_METHOD),
             target=dataclasses.replace(config.target, kind=FROM_METHOD, operator=FROM_METHOD),
             replay=dataclasses.replace(config.replay, kind=FROM_METHOD),

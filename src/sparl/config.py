@@ -9,9 +9,10 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, cast, get_type_hints
 
 from sparl.errors import InputError, unknown_name
+from sparl.files import write_whole
 
 FROM_METHOD = "method"
 """Stands for the choice that the method makes."""
@@ -133,7 +134,8 @@ class Config:
     target_interval: int = 200
     """Updates between two copies into the target network."""
     compute: str = "auto"
-    """How weights multiply: auto, dense or masked."""
+    """How weights multiply: dense (all links), masked (dense product times mask), or auto, which
+    takes the one that fits the topology."""
     reward_scale: float = 10.0
     """Rewards are multiplied by this (SMAX returns at most about 2, SMAC's at most 20)."""
     eval_every: int = 10_000
@@ -152,10 +154,12 @@ class Config:
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
     def save(self, path: Path) -> None:
-        """Write the configuration as JSON, whole or not at all."""
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        temporary.replace(path)
+        """Write the configuration as JSON.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_whole(path, (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -221,14 +225,14 @@ def check(config: Config) -> None:
     Raises:
         InputError: If a value lies outside its range, naming the field, the range and the value.
     """
+    _check_types(config)
     _require(config, ("sparsity", "optimizer.decay"), lambda x: 0 <= x < 1, "lie in [0, 1)")
-    _require(config, _AT_LEAST_ONE, lambda x: x >= 1, "be at least 1")
+    # The compiled program counts in 32 bits.
+    _require(config, _AT_LEAST_ONE, lambda x: 1 <= x <= 2**30, "lie in [1, 2**30]")
     _require(config, _SHARES, lambda x: 0 <= x <= 1, "lie in [0, 1]")
     _require(config, _POSITIVE, lambda x: 0 < x < float("inf"), "be finite and above 0")
     _require(config, ("replay.reserve",), lambda x: x <= 1, "be at most 1")
     _require(config, ("seed", "target.alpha"), lambda x: 0 <= x < float("inf"), "be at least 0")
-    # Steps and seeds are 32-bit integers in the compiled program.
-    _require(config, ("total_steps",), lambda x: x < 2**31, "be below 2**31")
     last = 2**31 - config.num_seeds
     _require(config, ("seed",), lambda x: x <= last, f"lie in [0, {last}]")
     capacity = config.replay.capacity
@@ -238,7 +242,23 @@ def check(config: Config) -> None:
         lambda x: x <= capacity,
         f"be at most replay.capacity ({capacity})",
     )
+    if config.topology.kind not in ("dense", "static"):
+        # The last update of an interval changes the topology in place of a gradient step.
+        _require(config, ("topology.interval",), lambda x: x >= 2, "be at least 2")
+    chunk = config.num_envs * config.chunk
+    _require(
+        config,
+        ("eval_every",),
+        lambda x: x >= chunk,
+        f"be at least the {chunk} env steps of a chunk (num_envs times chunk)",
+    )
     if config.replay.kind == "dual":
+        _require(
+            config,
+            ("replay.window",),
+            lambda x: x <= capacity,
+            f"be at most replay.capacity ({capacity})",
+        )
         most = min(config.replay.batch_size, config.replay.window)
         _require(
             config,
@@ -246,6 +266,15 @@ def check(config: Config) -> None:
             lambda x: 0 <= x <= most,
             f"lie in [0, {most}], within replay.batch_size and replay.window",
         )
+
+
+def _check_types(config: Any) -> None:
+    for field_ in dataclasses.fields(config):
+        value, kind = getattr(config, field_.name), cast("type", field_.type)
+        if dataclasses.is_dataclass(value):
+            _check_types(value)
+        elif type(value) is not kind and not (kind is float and type(value) is int):
+            raise InputError(f"{field_.name} must be {kind.__name__}, got {value!r}")
 
 
 def _require(

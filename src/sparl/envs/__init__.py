@@ -4,7 +4,7 @@ An environment's name is `INTERFACE:NAME`. The interface selects the adapter, th
 names.
 """
 
-from sparl.envs.base import JaxEnv, TimeStep
+from sparl.envs.base import HostEnv, JaxEnv, TimeStep
 from sparl.envs.make import make
 
-__all__ = ["JaxEnv", "TimeStep", "make"]
+__all__ = ["HostEnv", "JaxEnv", "TimeStep", "make"]

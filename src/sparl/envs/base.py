@@ -35,8 +35,7 @@ class TimeStep(NamedTuple):
 class JaxEnv(Protocol):
     """An environment that is stepped inside the compiled program.
 
-    Pure functions of one environment; the rollout vectorises them. An environment that runs on
-    the host has the same `spec` and the same `TimeStep`, with `reset(seed)` and `step(actions)`.
+    Pure functions of one environment; the rollout vectorises them.
     """
 
     spec: EnvSpec
@@ -47,4 +46,25 @@ class JaxEnv(Protocol):
 
     def step(self, key: jax.Array, state: Any, actions: jax.Array) -> tuple[Any, TimeStep]:
         """Take one step with `actions`, integers `[n]`."""
+        ...
+
+
+class HostEnv(Protocol):
+    """An environment that is stepped by Python on the host, such as SMAC or one of Gymnasium's.
+
+    It keeps its own state; what it says of an episode is what a `JaxEnv` says, in NumPy.
+    """
+
+    spec: EnvSpec
+
+    def reset(self, seed: int) -> TimeStep:
+        """Begin an episode."""
+        ...
+
+    def step(self, actions: Any) -> TimeStep:
+        """Take one step with `actions`, integers `[n]`."""
+        ...
+
+    def close(self) -> None:
+        """Release what the environment holds."""
         ...

@@ -69,15 +69,19 @@ def ring_rows(spec: EnvSpec, capacity: int, reserve: float) -> int:
     return max(round(capacity * (reserve * spec.episode_limit + 1)), 2 * longest)
 
 
+def action_type(num_actions: int) -> type:
+    """The smallest type that holds an action."""
+    return jnp.uint8 if num_actions <= 256 else jnp.uint16
+
+
 def empty_step(spec: EnvSpec) -> Step:
     """A row of zeros of the right shapes and types."""
     n = spec.num_agents
-    action_type = jnp.uint8 if spec.num_actions <= 256 else jnp.uint16
     return Step(
         obs=jnp.zeros((n, spec.obs_dim), jnp.float16),
         state=jnp.zeros(spec.state_dim, jnp.float16),
         avail_actions=jnp.zeros((n, -(-spec.num_actions // 8)), jnp.uint8),
-        actions=jnp.zeros(n, action_type),
+        actions=jnp.zeros(n, action_type(spec.num_actions)),
         reward=jnp.zeros((), jnp.float32),
         terminated=jnp.zeros((), bool),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparl import methods
 from sparl.config import Config
-from sparl.errors import InputError
+from sparl.errors import InputError, SparlError
 from sparl.study import mask_figure
 from sparl.topology import weight_shapes
 from sparl.train import folder as folders
@@ -46,6 +46,8 @@ def inspect(
         for env_steps, masks in load_masks(folder.topology).items()
     }
     shapes = weight_shapes(jax.eval_shape(build(config).algorithm.init, jax.random.key(0)))
+    if not history and config.topology.kind != "dense":
+        raise SparlError(f"{folder.topology} holds no masks yet, or they have been removed")
     last = max(history, default=None)
     masks = history[last] if last is not None else {}
     layers = [

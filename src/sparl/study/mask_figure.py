@@ -1,6 +1,6 @@
 """How masks moved over training, after figures 11 and 19-25 of MAST (Hu et al., NeurIPS 2024)."""
 
-from contextlib import suppress
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from sparl.errors import SparlError
+from sparl.files import write_whole
 
 _LAYERS = ("agent/fc1/w", "agent/rnn/w_ih", "agent/rnn/w_hh", "mixer/hyper_w1/0/w")
 _MOMENTS = 4
@@ -38,13 +39,11 @@ def save(history: dict[int, dict[str, np.ndarray]], path: Path, *, title: str) -
     if not path.parent.is_dir():
         raise SparlError(f"could not write {path}: there is no folder {path.parent}; create it")
     canvas = FigureCanvasAgg(draw(history, title=title))
-    temporary = path.parent / f"{path.name}.tmp"
+    png = io.BytesIO()
+    canvas.print_png(png)
     try:
-        canvas.print_png(str(temporary))
-        temporary.replace(path)
+        write_whole(path, png.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise SparlError(
             f"could not write {path}: {error.strerror}; mend that or choose another path"
         ) from error

@@ -20,12 +20,13 @@ def result_table(result: Result, run_dir: Path) -> Group:
         else f"seeds {result.seed} to {result.seed + result.num_seeds - 1}"
     )
     table = _table(f"{result.algorithm} / {result.method} on {result.env}, {seeds}")
+    table.show_header = False
     table.add_column()
     table.add_column(justify="right")
     rows = {
         "win rate (last 20 evaluations)": _rate(result, "win_rate"),
         "final win rate": _rate(result, "final_win_rate"),
-        "return": f"{result.return_:.2f}",
+        "return (last 20 evaluations)": f"{result.return_:.2f}",
         "sparsity (measured)": f"{result.sparsity['measured']:.4f}",
         "parameters": f"{result.parameters['sparse']} of {result.parameters['dense']}",
         "size against dense": f"{result.size_ratio:.4f}",
@@ -35,7 +36,8 @@ def result_table(result: Result, run_dir: Path) -> Group:
         "episodes": f"{result.episodes:.0f}",
         "updates": f"{result.updates:.0f}",
         "seconds": f"{result.seconds:.1f}",
-        "env steps per second": f"{result.env_steps_per_second:.0f}",
+        "of which compiling": f"{result.compile_seconds:.1f}",
+        "env steps per second, compiled": f"{result.env_steps_per_second:.0f}",
         "run folder": str(run_dir),
     }
     for name, value in rows.items():
@@ -45,10 +47,7 @@ def result_table(result: Result, run_dir: Path) -> Group:
 
 def evaluation_table(outcome: dict[str, Any]) -> Table:
     """What `sparl.train.evaluation.evaluate` returned."""
-    table = _table(
-        f"{outcome['episodes']} greedy episodes on {outcome['env']}, "
-        f"checkpoint of env step {outcome['env_steps']}"
-    )
+    table = _table(f"{outcome['episodes']} episodes at env step {outcome['env_steps']}")
     for name in ("seed", "win rate", "return", "episode length"):
         table.add_column(name, justify="right")
     for seed in outcome["per_seed"]:
@@ -70,7 +69,7 @@ def inspection_table(report: dict[str, Any]) -> Group:
 
 def accounting_table(counted: Accounting) -> Table:
     """Parameters and FLOPs, dense and sparse."""
-    table = _table("per env step; training per batch element and step")
+    table = _table("parameters, and FLOPs per time step")
     for name in ("", "dense", "sparse", "ratio"):
         table.add_column(name, justify="right" if name else "left")
     dense, sparse = counted.parameters["dense"], counted.parameters["sparse"]
@@ -115,4 +114,4 @@ def _rate(result: Result, name: str) -> str:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=True)
+    return Table(title=Text(title, no_wrap=True), title_justify="left", box=box.SIMPLE_HEAD)

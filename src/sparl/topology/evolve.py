@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sparl.compute import Tree, bind
-from sparl.topology.names import by_name
+from sparl.topology.names import by_name, name_of
 from sparl.topology.rigl import rigl
 from sparl.topology.set import set_
 
@@ -49,7 +49,7 @@ def evolve(
     def change(path: tuple, weight: jax.Array, mask: jax.Array | None, gradient: jax.Array):
         if mask is None:
             return None
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = name_of(path)
         new = rule(keys[name], weight, mask, gradient, jnp.asarray(fraction))
         changed[name] = jnp.sum(new & ~mask) / jnp.sum(mask)
         return new

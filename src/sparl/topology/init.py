@@ -7,7 +7,7 @@ import jax
 from sparl.compute import Tree
 from sparl.errors import InputError
 from sparl.topology.distribution import DISTRIBUTIONS, Shapes
-from sparl.topology.names import by_name
+from sparl.topology.names import by_name, name_of
 from sparl.topology.top import top_mask
 
 
@@ -63,7 +63,7 @@ def random_topology(
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
 
     def mask(path: tuple, values: jax.Array) -> jax.Array | None:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = name_of(path)
         if name not in shapes:
             return None
         return top_mask(jax.random.uniform(keys[name], values.shape), counts[name])

@@ -10,6 +10,9 @@ from sparl.train.learner import UpdateMetrics
 from sparl.train.logging import Record
 from sparl.train.rollout import Finished
 
+SHOWN = ("loss", "Q_total", "win rate", "return")
+"""What is shown of the newest records, in this order; the last two are of an evaluation."""
+
 SCORED = 20
 """How many of the last evaluations make the score (MAST, section 4.1)."""
 
@@ -101,7 +104,7 @@ class Books:
                     record[name] = total / count
             recent.clear()
             records.append(record)
-        self._show(records, {"loss": "loss", "q_total": "Q_total"})
+        self._show(records, ("loss", "q_total"), ("loss", "Q_total"))
         return records
 
     def evaluation_records(self, values: dict[str, jax.Array]) -> list[Record]:
@@ -112,25 +115,26 @@ class Books:
             self._record("eval", seed) | {name: value[seed] for name, value in by_seed.items()}
             for seed in range(len(self.episodes))
         ]
-        self._show(records, {"win_rate": "win rate", "return": "return"})
+        self._show(records, ("win_rate", "return"), ("win rate", "return"))
         return records
 
     def topology_records(self, changed: dict[str, jax.Array], due: np.ndarray) -> list[Record]:
         """One record for each seed whose topology changed; by layer the share of new links."""
         by_seed = {name: np.asarray(value).tolist() for name, value in changed.items()}
-        fraction = by_seed.pop("fraction")
+        fraction, loss = by_seed.pop("fraction"), by_seed.pop("loss")
         return [
             self._record("topology", seed)
             | {
                 "update": self.updates[seed] + 1,
                 "fraction": fraction[seed],
+                "loss": loss[seed],
                 "changed": {name: value[seed] for name, value in by_seed.items()},
             }
             for seed in np.flatnonzero(due).tolist()
         ]
 
-    def _show(self, records: list[Record], names: dict[str, str]) -> None:
-        for name, label in names.items():
+    def _show(self, records: list[Record], names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+        for name, label in zip(names, labels, strict=True):
             values = [record[name] for record in records if name in record]
             if values:
                 self.latest[label] = float(np.mean(values))

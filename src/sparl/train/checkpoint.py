@@ -159,7 +159,8 @@ class CheckpointStore:
         """Reads the newest intact checkpoint; the next save continues from it.
 
         Args:
-            log: Whether to read (and so to verify) the log. Without it `segments` is empty.
+            log: Whether to read (and so to verify) the log. Without it `segments` is empty, and a
+                save that another process has under way is not taken for a damaged one.
 
         Returns:
             The checkpoint, or `None` if none was ever completed.
@@ -169,7 +170,7 @@ class CheckpointStore:
         """
         self.wait()
         problems = []
-        steps = self._steps()
+        steps = self._steps(cut_short=log)
         for index, step in enumerate(steps):
             try:
                 manifest = self._read_manifest(step)
@@ -290,13 +291,15 @@ class CheckpointStore:
 
     # Reading.
 
-    def _steps(self) -> list[int]:
-        """The steps with a manifest or a state, newest first; empty if there is no manifest."""
+    def _steps(self, *, cut_short: bool = True) -> list[int]:
+        """The steps with a manifest, newest first; with those of a state alone if `cut_short`."""
         names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         manifests = {int(match[1]) for name in names if (match := MANIFEST_NAME.fullmatch(name))}
         # A state alone was a save cut short, or has lost its manifest.
         states = {int(m[1]) for name in names if (m := DATA_NAME.fullmatch(name)) and m[1]}
-        return sorted(manifests | states, reverse=True) if manifests else []
+        if not manifests:
+            return []
+        return sorted(manifests | states if cut_short else manifests, reverse=True)
 
     def _read_manifest(self, step: int) -> Manifest:
         name = f"{step:09d}.json"
@@ -322,7 +325,9 @@ class CheckpointStore:
             raise _DamagedError(f"{label} has {len(data)} bytes, expected {file.size}")
         digest = hashlib.sha256(data).hexdigest()
         if digest != file.sha256:
-            raise _DamagedError(f"{label} has checksum {digest}, expected {file.sha256}")
+            raise _DamagedError(
+                f"{label} has checksum {digest[:12]}..., expected {file.sha256[:12]}..."
+            )
         try:
             return load(data)
         except (KeyError, SafetensorError, ValueError) as error:

@@ -52,7 +52,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
     by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
     return {
         "env": config.env,
-        "env_steps": checkpoint.info["env_steps"],
+        "env_steps": checkpoint.info["books"]["env_steps"],
         "episodes": episodes,
         "warnings": checkpoint.skipped,
         "per_seed": [

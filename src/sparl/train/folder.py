@@ -1,6 +1,11 @@
 """The run folder: where everything that a run leaves behind has its place."""
 
+import dataclasses
+import fcntl
+import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +47,20 @@ class RunFolder:
     def result(self) -> Path:
         """What came out; there once the run is finished."""
         return self.path / "result.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training into the folder; the lock ends with the process.
+
+        Raises:
+            SparlError: If another process does so already.
+        """
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise SparlError(f"another process is training into {self.path}") from error
+            yield
 
 
 def default_path(config: Config) -> Path:
@@ -91,24 +110,29 @@ def find(path: str | Path) -> RunFolder:
     """
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
-        reason = "does not exist" if not folder.path.exists() else "has no config.json"
-        raise InputError(
-            f"{path} is not a run folder: it {reason}. `sparl train --run-dir {path}` makes one"
-        )
+        if not folder.path.exists():
+            raise InputError(
+                f"{path} is not a run folder: it does not exist. "
+                f"`sparl train --run-dir {path}` makes one"
+            )
+        inside = sorted(str(config.parent) for config in folder.path.glob("*/config.json"))
+        hint = f"; did you mean {' or '.join(inside[:3])}?" if inside else ""
+        raise InputError(f"{path} is not a run folder: it has no config.json{hint}")
     return folder
 
 
 def _is_empty(path: Path) -> bool:
     """Whether nothing would be lost: at most what `Config.save` leaves when it is cut short."""
-    return path.is_dir() and all(inner.name == "config.tmp" for inner in path.iterdir())
+    return path.is_dir() and all(inner.name == "config.json.tmp" for inner in path.iterdir())
 
 
 def _is_run(folder: RunFolder) -> bool:
-    """Whether the folder is one of ours, by a `config.json` that only we write."""
+    """Whether the folder is one of ours: its `config.json` has all of our fields and no other."""
     if folder.path.is_symlink() or not folder.config.is_file():
         return False
     try:
         Config.load(folder.config)
-    except InputError:
+        fields = json.loads(folder.config.read_text()).keys()
+    except (InputError, OSError, ValueError):
         return False
-    return True
+    return fields == {field.name for field in dataclasses.fields(Config)}

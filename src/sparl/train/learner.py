@@ -44,7 +44,8 @@ class UpdateMetrics(NamedTuple):
     """What a series of updates looked like.
 
     Attributes:
-        sums: Each scalar of the loss, and the gradient's norm, summed over the updates.
+        sums: Each scalar of the loss, the gradient's norm before clipping and the norm of the
+            change to the parameters, summed over the updates.
         updates: How many updates.
         bad_update: The first update at which one of them was not finite, else -1.
         bad_terms: Which, one flag for each name in `sums`, in the order of the sorted names.
@@ -153,7 +154,7 @@ class Learner:
 
         Returns:
             The learner, and for each sparse layer the share of its links that are new, with
-            `fraction`, the share that was asked for.
+            `fraction`, the share that was asked for, and the batch's `loss`.
 
         Raises:
             ValueError: If this learner's topology has no rule.
@@ -168,7 +169,7 @@ class Learner:
             # Absent links hold zero, so binding them as present changes no value and yields the
             # gradient that they would have.
             everywhere = dense(state.params)
-            gradients, _ = self._gradients(state, everywhere, batch, env_steps)
+            gradients, scalars = self._gradients(state, everywhere, batch, env_steps)
             params, topology, changed = evolve(
                 rule, evolve_key, state.params, state.topology, gradients, fraction
             )
@@ -182,7 +183,7 @@ class Learner:
                 updates=state.updates + 1,
                 key=key,
             )
-            return state, {"fraction": fraction, **changed}
+            return state, {"fraction": fraction, "loss": scalars["loss"], **changed}
 
         # Rare, so not worth compiling for more than the longest batch.
         new, changed = self._on_batch(change, state, ring, lengths=self.lengths[-1:])
@@ -207,7 +208,8 @@ class Learner:
             opt_state=opt_state,
             updates=state.updates + 1,
         )
-        return state, {**scalars, "grad_norm": optax.global_norm(gradients)}
+        norms = {"grad_norm": optax.global_norm(gradients), "update_norm": optax.global_norm(steps)}
+        return state, scalars | norms
 
     def _gradients(
         self, state: LearnerState, topology: Tree, batch: Batch, env_steps: jax.Array

@@ -34,9 +34,16 @@ class JsonlLogger:
 
     def __init__(self, path: Path, keep: int = 0):
         self._path = path
-        path.touch()
-        os.truncate(path, min(keep, path.stat().st_size))
-        self._file = path.open("ab", buffering=0)
+        try:
+            self._file = path.open("ab", buffering=0)
+            if self._file.tell() < keep:
+                raise SparlError(
+                    f"{path} is shorter than when the checkpoint was written: lines are missing; "
+                    "put the file back from a copy to resume"
+                )
+            self._file.truncate(keep)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def log(self, record: Record) -> None:
         """Append one line.
@@ -44,22 +51,30 @@ class JsonlLogger:
         Raises:
             SparlError: If it cannot be written.
         """
+        line = json.dumps(record).encode() + b"\n"
         try:
-            self._file.write(json.dumps(record).encode() + b"\n")
+            # A full disk may take the beginning of a line and refuse the rest.
+            while line:
+                line = line[self._file.write(line) :]
         except OSError as error:
-            raise SparlError(
-                f"could not write {self._path}: {error.strerror}; "
-                "free some space and run `sparl resume`"
-            ) from error
+            raise self._failed(error) from error
 
     def position(self) -> int:
         """Bytes in the file, all of them safely on disk."""
-        os.fsync(self._file.fileno())
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._failed(error) from error
         return self._file.tell()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _failed(self, error: OSError) -> SparlError:
+        return SparlError(
+            f"could not write {self._path}: {error.strerror}; mend that and run `sparl resume`"
+        )
 
 
 class TensorBoardLogger:
@@ -77,7 +92,7 @@ class TensorBoardLogger:
             from tensorboardX import SummaryWriter  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise InputError(
-                "--tensorboard needs an extra: pip install 'sparl[tensorboard]'"
+                "--tensorboard needs an extra: pip install '.[tensorboard]' in a checkout of sparl"
             ) from error
         self._new = SummaryWriter
         self._folder = folder

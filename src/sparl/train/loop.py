@@ -5,14 +5,11 @@ Between chunks the loop logs, evaluates, saves checkpoints and heeds Ctrl-C. All
 follows from the state that a checkpoint holds, so a resumed run continues bit for bit.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -20,12 +17,12 @@ from rich.console import Console
 
 from sparl import methods
 from sparl.config import Config
-from sparl.errors import SparlError
+from sparl.errors import InputError, SparlError
 from sparl.replay import Ring
 from sparl.topology import RULES
 from sparl.train import folder as folders
 from sparl.train import snapshot
-from sparl.train.books import Books
+from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.clock import Clock
 from sparl.train.folder import RunFolder
@@ -35,6 +32,8 @@ from sparl.train.masks import save_masks
 from sparl.train.program import Program, TrainState, build
 from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result
+from sparl.train.rollout import epsilon
+from sparl.train.signals import stop_requests
 from sparl.train.summary import layer_table, measured_sparsity, summarise
 
 
@@ -68,13 +67,13 @@ def train(
 
     Raises:
         InputError: If the configuration or the folder will not do; nothing has been written.
-        RunInterruptedError: On Ctrl-C or SIGTERM, after a checkpoint.
+        RunInterruptedError: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
         NotFiniteError: If the loss or a part of it stops being finite.
         SparlError: If a checkpoint cannot be written.
     """
     config = methods.resolve(config)
     program = build(config)
-    jax.eval_shape(program.init, program.seeds)  # Checks that the sparsity leaves links enough.
+    program.check()
     path = Path(run_dir) if run_dir is not None else folders.default_path(config)
     folder = folders.create(path, config, overwrite=overwrite)
     return _Run(folder, program, loggers, console).run()
@@ -85,7 +84,19 @@ def resume(
 ) -> Result:
     """Continue a run where its last checkpoint left it; a finished run is only read.
 
-    Returns, raises and `loggers` as for `train`.
+    Args:
+        run_dir: The run folder.
+        loggers: Where metrics go besides `metrics.jsonl`.
+        console: Where progress is shown; by default nowhere.
+
+    Returns:
+        What `result.json` holds, the same as if the run had never stopped.
+
+    Raises:
+        InputError: If the folder is no run, or its `config.json` has been changed.
+        RunInterruptedError: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
+        NotFiniteError: If the loss or a part of it stops being finite.
+        SparlError: If there are checkpoints but none is intact, or one cannot be written.
     """
     folder = folders.find(run_dir)
     if folder.result.is_file():
@@ -119,7 +130,8 @@ class _Run:
 
     def run(self) -> Result:
         """Train to the end, from the newest checkpoint if there is one."""
-        with self.display, _stop_signals() as stop:
+        with self.display, stop_requests(self.display.message) as stop, self.folder.locked():
+            self.display.message(f"run folder {self.folder.path}")
             begun = time.perf_counter()
             state = self._restore_or_begin()
             self.clock = Clock(self.books, begun)
@@ -135,7 +147,13 @@ class _Run:
                     if stop.requested:
                         self._stop(state)
                 return self._finish(state)
+            except KeyboardInterrupt as error:
+                raise RunInterruptedError(
+                    f"interrupted; `sparl resume {self.folder.path}` continues from "
+                    f"{self._last_checkpoint()}"
+                ) from error
             finally:
+                self.store.close()
                 for logger in (self.metrics, *self.loggers):
                     logger.close()
 
@@ -149,20 +167,28 @@ class _Run:
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
-        self.books = Books(**checkpoint.info)
+        if checkpoint.info["config"] != asdict(self.config):
+            raise InputError(
+                f"{self.folder.config} has been changed since the checkpoint was written: change "
+                "it back to resume, or train into another folder with `sparl train --config`"
+            )
+        self.books = Books(**checkpoint.info["books"])
         self.saved = self.books.env_steps
         self.display.message(f"resuming at env step {self.books.env_steps}")
         template = jax.eval_shape(self.program.init, self.program.seeds)
         return snapshot.restore(template, checkpoint)
 
     def _compile(self) -> None:
-        self.display.message(f"compiling {self.config.algorithm} on {self.config.env} ...")
+        self.display.message(
+            f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env}, "
+            "which takes about half a minute"
+        )
         self.program = self.program.compiled()
         self.clock.compiled()
 
     def _stop(self, state: TrainState) -> NoReturn:
         self._save(state)
-        self.store.close()
+        self.store.wait()
         raise RunInterruptedError(
             f"stopped at env step {self.books.env_steps}; "
             f"continue with `sparl resume {self.folder.path}`"
@@ -172,7 +198,7 @@ class _Run:
         if self.books.last_evaluated() < self.books.env_steps:
             self._evaluate(state)
         self._save(state)
-        self.store.close()
+        self.store.wait()
         result = summarise(self.program, self.books, state.learner.topology)
         result.save(self.folder.result)
         return result
@@ -210,6 +236,8 @@ class _Run:
         due = evolves & (todo > 0) & (updates % interval == interval - 1)
         if due.any():
             learner, changed = self.program.evolve(learner, ring, env_steps, due)
+            for seed in np.flatnonzero(due & ~np.isfinite(changed["loss"])).tolist():
+                self._not_finite(seed, updates[seed] + 1, ["loss"])
             self._log(self.books.topology_records(changed, due))
             made = due.astype(int)
         else:
@@ -232,16 +260,21 @@ class _Run:
             if update < 0:
                 continue
             terms = [name for name, odd in zip(sorted(metrics.sums), bad, strict=True) if odd]
-            kept = (
-                f"the checkpoint of env step {self.saved} stays in {self.folder.checkpoints}"
-                if self.saved is not None
-                else "there was no checkpoint yet"
-            )
-            raise NotFiniteError(
-                f"not finite at update {update} of seed {self.config.seed + seed} (env step "
-                f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped, and {kept}; "
-                "a smaller --optimizer.lr or --optimizer.clip may help"
-            )
+            self._not_finite(seed, update, terms)
+
+    def _not_finite(self, seed: int, update: int, terms: Iterable[str]) -> NoReturn:
+        self.store.wait()
+        raise NotFiniteError(
+            f"not finite at update {update} of seed {self.config.seed + seed} (env step "
+            f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped; "
+            f"{self._last_checkpoint()} stays in {self.folder.path}. "
+            "A smaller --optimizer.lr or --optimizer.clip may help"
+        )
+
+    def _last_checkpoint(self) -> str:
+        if self.saved is None:
+            return "the beginning, as there is no checkpoint yet,"
+        return f"the checkpoint of env step {self.saved}"
 
     # Between chunks.
 
@@ -277,12 +310,10 @@ class _Run:
             "epsilon": f"{self._epsilon():.2f}",
             "sparsity": f"{self.sparsity:.3f}",
         }
-        for name, value in books.latest.items():
-            shown[name] = f"{value:.3g}"
-        return shown
+        return shown | {name: f"{books.latest[name]:.3g}" for name in SHOWN if name in books.latest}
 
     def _evaluate(self, state: TrainState) -> None:
-        number = np.int32(self.books.env_steps // self.config.eval_every)
+        number = np.int32(len(self.books.evaluations) + 1)
         learner = state.learner
         values = self.program.evaluate(learner.params, learner.topology, self.program.seeds, number)
         self._log(self.books.evaluation_records(values))
@@ -292,15 +323,16 @@ class _Run:
             return
         self.clock.read()
         self.books.metrics_bytes = self.metrics.position()
+        # Before the checkpoint, which is what a resumed run takes for done.
+        save_masks(self.folder.topology, self.books.env_steps, state.learner.topology)
         segments, live_from = snapshot.new_episodes(state.ring, self.store.ends())
         self.store.save(
             self.books.env_steps,
             snapshot.state_arrays(state),
-            asdict(self.books),
+            {"books": asdict(self.books), "config": asdict(self.config)},
             segments,
             live_from,
         )
-        save_masks(self.folder.topology, self.books.env_steps, state.learner.topology)
         self.saved = self.books.env_steps
 
     def _log(self, records: list[Record]) -> None:
@@ -310,36 +342,9 @@ class _Run:
                 logger.log(record)
 
     def _epsilon(self) -> float:
-        explore = self.config.exploration
-        progress = min(self.books.env_steps / explore.anneal_steps, 1.0)
-        return explore.start + (explore.finish - explore.start) * progress
+        return float(epsilon(self.config.exploration, self.books.env_steps))
 
 
 def _steps_to(updates: np.ndarray, interval: int) -> np.ndarray:
     """How many updates from here to the end of the interval, at least one."""
     return interval - updates % interval
-
-
-@dataclass
-class _Stop:
-    requested: bool = False
-
-
-@contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(*_: Any) -> None:
-        stop.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

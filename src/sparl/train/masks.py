@@ -1,7 +1,6 @@
 """Masks over the course of training, one small file for each moment that is kept."""
 
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from safetensors.numpy import save
 
 from sparl.compute import Tree
 from sparl.errors import SparlError
+from sparl.files import write_whole
 from sparl.topology import by_name
 
 _NAME = re.compile(r"([0-9]{12})\.safetensors")
@@ -30,14 +30,10 @@ def save_masks(folder: Path, env_steps: int, topology: Tree) -> None:
     packed = {name: np.packbits(mask, axis=-1) for name, mask in masks.items()}
     widths = {name: str(mask.shape[-1]) for name, mask in masks.items()}
     path = folder / f"{env_steps:012d}.safetensors"
-    temporary = path.with_suffix(".tmp")
     try:
         folder.mkdir(exist_ok=True)
-        temporary.write_bytes(save(packed, metadata=widths))
-        temporary.replace(path)
+        write_whole(path, save(packed, metadata=widths))
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise SparlError(
             f"could not write {path}: {error.strerror}; mend that and run `sparl resume`"
         ) from error

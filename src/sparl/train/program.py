@@ -1,6 +1,7 @@
 """A configuration turned into the handful of compiled functions that training is made of."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +14,10 @@ import optax
 from sparl import algorithms, envs, replay, targets
 from sparl.compute import Tree, bind, dense
 from sparl.config import Config
+from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
-from sparl.topology import RULES, random_topology
+from sparl.topology import RULES, Accounting, account, random_topology
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
@@ -66,6 +68,33 @@ class Program:
         """The seeds, integers `[S]`."""
         return self.config.seed + jnp.arange(self.config.num_seeds)
 
+    def check(self) -> None:
+        """Check what only the built program can tell, at the cost of tracing.
+
+        Raises:
+            InputError: If the sparsity leaves a layer too few links, or the replay is too small
+                for a batch or too large for the machine.
+        """
+        state = jax.eval_shape(self.init, self.seeds)
+        self.accounting()
+        _check_replay(self.config, self.spec, state.ring)
+
+    def accounting(self, densities: Mapping[str, float] | None = None) -> Accounting:
+        """Parameters and FLOPs at the target sparsity, or at measured densities by layer name."""
+        spec, network = self.spec, self.config.network
+        return account(
+            self.config.algorithm,
+            obs_dim=spec.obs_dim,
+            state_dim=spec.state_dim,
+            num_actions=spec.num_actions,
+            num_agents=spec.num_agents,
+            sparsity=self.config.sparsity,
+            hidden=network.hidden,
+            embed=network.embed,
+            hypernet=network.hypernet,
+            densities=densities,
+        )
+
     def compiled(self) -> "Program":
         """The same program, compiled now rather than at first use."""
         state = jax.eval_shape(self.init, self.seeds)
@@ -94,7 +123,7 @@ def build(config: Config) -> Program:
     """The program of a resolved configuration, not yet compiled.
 
     Raises:
-        InputError: If a name is unknown, or the sparsity leaves a layer too few links.
+        InputError: If the environment is unknown.
     """
     seeds = config.num_seeds
     env = envs.make(config.env)
@@ -174,6 +203,25 @@ def initial_topology(config: Config, key: jax.Array, params: Tree) -> Tree:
     if config.topology.kind == "dense":
         return dense(params)
     return random_topology(key, params, config.sparsity, config.topology.distribution)
+
+
+def _check_replay(config: Config, spec: EnvSpec, ring: Ring) -> None:
+    """Compare the ring, of which only shapes are looked at, with a batch and with the machine."""
+    longest = spec.episode_limit + 1
+    held = min(config.replay.capacity, ring.rows // longest - 1)
+    if held < config.replay.batch_size:
+        raise InputError(
+            f"the replay might hold no more than {held} episodes of the time limit, fewer than "
+            f"replay.batch_size ({config.replay.batch_size}): raise --replay.capacity or "
+            "--replay.reserve"
+        )
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(ring))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if ring.rows >= 2**31 or size > memory:
+        raise InputError(
+            f"the replay would take {size / 1e9:.1f} GB, and this machine has "
+            f"{memory / 1e9:.1f} GB: lower --replay.capacity, --replay.reserve or --num-seeds"
+        )
 
 
 STREAMS = ("params", "topology", "rollout", "learner", "evaluation")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sparl.errors import InputError, SparlError
+from sparl.files import write_whole
 
 # `return` is a word of Python's; the field is called `return_` here and `return` in the file.
 _RENAMED = {"return_": "return"}
@@ -35,6 +36,7 @@ class Result:
         layers: For each weight its `name`, `shape` `[out, in]`, `links` and `density`.
         per_seed: `seed`, `win_rate`, `final_win_rate`, `return`, `episodes`, `updates` of each.
         seconds: Wall time, compilation and resumed time included.
+        compile_seconds: How much of it was compilation.
         env_steps_per_second: Env steps of all seeds over wall time without compilation.
     """
 
@@ -56,6 +58,7 @@ class Result:
     layers: list[dict[str, Any]]
     per_seed: list[dict[str, Any]]
     seconds: float
+    compile_seconds: float
     env_steps_per_second: float
 
     def to_json(self) -> dict[str, Any]:
@@ -68,10 +71,8 @@ class Result:
         Raises:
             SparlError: If it cannot be written.
         """
-        temporary = path.with_suffix(".tmp")
         try:
-            temporary.write_text(json.dumps(self.to_json(), indent=2) + "\n")
-            temporary.replace(path)
+            write_whole(path, (json.dumps(self.to_json(), indent=2) + "\n").encode())
         except OSError as error:
             raise SparlError(
                 f"could not write {path}: {error.strerror}; free some space and run `sparl resume`"

@@ -13,7 +13,7 @@ from sparl.config import ExplorationConfig
 from sparl.envs import JaxEnv, TimeStep
 from sparl.nets.inputs import NO_ACTION, agent_inputs
 from sparl.replay import Step
-from sparl.replay.ring import empty_step
+from sparl.replay.ring import action_type, empty_step
 
 
 class RolloutState(NamedTuple):
@@ -115,12 +115,6 @@ class Rollout:
         state = state._replace(history=jax.tree.map(lambda x: x[-limit:], rows))
         return state, Finished(rows, final, ended, length, returns, won)
 
-    def epsilon(self, env_steps: jax.Array) -> jax.Array:
-        """The share of random actions after `env_steps`."""
-        explore = self.exploration
-        progress = jnp.minimum(env_steps / explore.anneal_steps, 1.0)
-        return explore.start + (explore.finish - explore.start) * progress
-
     def evaluate(self, weights: Tree, key: jax.Array, episodes: int) -> dict[str, jax.Array]:
         """Play `episodes` greedy episodes from fresh environments.
 
@@ -167,15 +161,16 @@ class Rollout:
 
         # Acting.
         q, hidden = self._q(weights, state.seen, state.last_actions, state.hidden)
-        epsilon = self.epsilon(state.env_steps)
-        actions = _epsilon_greedy(act_key, q, state.seen.avail_actions, epsilon)
+        share = epsilon(self.exploration, state.env_steps)
+        actions = _epsilon_greedy(act_key, q, state.seen.avail_actions, share)
 
         # Stepping.
         keys = jax.random.split(step_key, envs)
         env_state, seen = jax.vmap(self.env.step)(keys, state.env_state, actions.T)
         reward = seen.reward * self.reward_scale
-        ended = seen.terminated | seen.truncated
         steps = state.steps + 1
+        # The limit also where the environment has none, as an episode must fit its place.
+        ended = seen.terminated | seen.truncated | (steps >= self.env.spec.episode_limit)
         episode_return = state.episode_return + reward
         before = _row(state.seen, actions.T, reward, seen.terminated)
         after = _row(seen, actions.T, reward, seen.terminated)
@@ -217,6 +212,12 @@ class Rollout:
         return q.reshape(-1, *last_actions.shape), hidden
 
 
+def epsilon(exploration: ExplorationConfig, env_steps: jax.Array | int) -> jax.Array:
+    """The share of random actions after `env_steps`."""
+    progress = jnp.minimum(env_steps / exploration.anneal_steps, 1.0)
+    return exploration.start + (exploration.finish - exploration.start) * progress
+
+
 def cut_episode(finished: Finished, index: jax.Array) -> tuple[Step, jax.Array]:
     """The rows of one finished episode.
 
@@ -242,12 +243,11 @@ def cut_episode(finished: Finished, index: jax.Array) -> tuple[Step, jax.Array]:
 
 
 def _row(seen: TimeStep, actions: jax.Array, reward: jax.Array, terminated: jax.Array) -> Step:
-    action_type = jnp.uint8 if seen.avail_actions.shape[-1] <= 256 else jnp.uint16
     return Step(
         obs=seen.obs.astype(jnp.float16),
         state=seen.state.astype(jnp.float16),
         avail_actions=jnp.packbits(seen.avail_actions, axis=-1),
-        actions=actions.astype(action_type),
+        actions=actions.astype(action_type(seen.avail_actions.shape[-1])),
         reward=reward.astype(jnp.float32),
         terminated=terminated,
     )

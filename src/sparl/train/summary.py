@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from sparl.compute import Tree
-from sparl.topology import account, by_name, weight_shapes
+from sparl.topology import by_name, weight_shapes
 from sparl.train.books import Books
 from sparl.train.program import Program
 from sparl.train.result import Result
@@ -45,20 +45,9 @@ def summarise(program: Program, books: Books, topology: Tree) -> Result:
         books: Its counts.
         topology: Its final masks, with a leading axis of seeds.
     """
-    config, spec = program.config, program.spec
+    config = program.config
     layers = layer_table(program, topology)
-    accounting = account(
-        config.algorithm,
-        obs_dim=spec.obs_dim,
-        state_dim=spec.state_dim,
-        num_actions=spec.num_actions,
-        num_agents=spec.num_agents,
-        sparsity=config.sparsity,
-        hidden=config.network.hidden,
-        embed=config.network.embed,
-        hypernet=config.network.hypernet,
-        densities={layer["name"]: layer["density"] for layer in layers},
-    )
+    accounting = program.accounting({layer["name"]: layer["density"] for layer in layers})
     per_seed = [
         {
             "seed": config.seed + i,
@@ -95,5 +84,6 @@ def summarise(program: Program, books: Books, topology: Tree) -> Result:
         layers=layers,
         per_seed=per_seed,
         seconds=books.seconds,
+        compile_seconds=books.compile_seconds,
         env_steps_per_second=books.rate(),
     )
