@@ -39,7 +39,7 @@ SETTINGS = {
 """A run of seconds in which everything happens: updates, topology changes, episodes that leave the
 replay, evaluations and twenty checkpoints."""
 
-TIMES = ("seconds", "env_steps_per_second")
+TIMES = ("seconds", "compile_seconds", "env_steps_per_second")
 """What may differ between two runs of the same configuration."""
 
 LIMITED = """
@@ -117,8 +117,8 @@ def memory(folder):
     checkpoint = CheckpointStore(folder / "checkpoints").restore()
     arrays = checkpoint.state | _live_episodes(checkpoint)
     # The length of metrics.jsonl depends on how many digits a time has.
-    odd = (*TIMES, "compile_seconds", "metrics_bytes")
-    counts = {name: value for name, value in checkpoint.info.items() if name not in odd}
+    odd = (*TIMES, "metrics_bytes")
+    counts = {name: value for name, value in checkpoint.info["books"].items() if name not in odd}
     return arrays, counts
 
 

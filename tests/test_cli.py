@@ -37,7 +37,7 @@ REFUSED = {
     "sparse, none absent": ("--method mast --sparsity 0", "sparsity 0 leaves none absent"),
     "sparse, dense": ("--method mast --compute dense", "compute 'dense' keeps every link"),
     "learning rate": ("--optimizer.lr inf", "optimizer.lr must be finite and above 0, got inf"),
-    "batch size": ("--replay.batch-size 0", "replay.batch_size must be at least 1, got 0"),
+    "batch size": ("--replay.batch-size 0", "replay.batch_size must lie in [1, 2**30], got 0"),
     "batch of all": (
         "--replay.capacity 8",
         "replay.batch_size must be at most replay.capacity (8), got 32",
@@ -46,6 +46,12 @@ REFUSED = {
     "seed too large": ("--seed 2147483648", "seed must"),
     "last seed too large": ("--seed 2147483640 --num-seeds 10", "seed"),
     "too many steps": ("--total-steps 3000000000", "total_steps must"),
+    "few episodes": ("--replay.capacity 150 --replay.reserve 0.1", "fewer than replay.batch_size"),
+    "huge replay": ("--replay.capacity 1000000000", "lower --replay.capacity"),
+    "huge number": ("--exploration.anneal-steps 3000000000", "anneal_steps must lie in"),
+    "no gradient step": ("--topology.interval 1", "topology.interval must be at least 2, got 1"),
+    "window": ("--replay.window 6000", "replay.window must be at most replay.capacity (5000)"),
+    "chunk": ("--eval-every 100", "eval_every must be at least the 200 env steps of a chunk"),
     "no file": ("--config missing.json", "cannot read missing.json: No such file or directory"),
 }
 """Flags of `sparl train`, and words of the error."""
@@ -351,7 +357,7 @@ def test_eval_plays_the_newest_checkpoint(reference, sparl):
     assert seed["episode_length"] > 1
     again = sparl("eval", reference, "--episodes", 4, "--seed", 1)
     assert again.returncode == 0, again.stderr
-    assert f"checkpoint of env step {STEPS}" in " ".join(again.stdout.split())
+    assert f"at env step {STEPS}" in " ".join(again.stdout.split())
     assert contents(reference) == before
 
 

@@ -21,6 +21,7 @@ from commands import (
 )
 from sparl.cli import main
 from sparl.train.checkpoint import CheckpointStore
+from sparl.train.folder import RunFolder
 
 pytestmark = pytest.mark.slow  # All wait for the reference run.
 
@@ -141,8 +142,8 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path, reference, sparl):
     said = re.search(
         r"error: not finite at update (\d+) of seed 0 \(env step (\d+)\): (.*)\. ", done.stderr
     )
-    assert int(said[1]) >= 2  # The first update still starts from finite weights.
-    assert "loss" in said[3].split(", ")
+    assert int(said[1]) >= 1
+    assert set(said[3].split(", ")) & {"loss", "update_norm"}
     assert "Traceback" not in done.stderr
     assert not (folder / "result.json").exists()
 
@@ -181,3 +182,25 @@ def unfinished_copy(reference, tmp_path):
 def state_file(folder, step):
     (path,) = (folder / "checkpoints").glob(f"state-{step:09d}-*")
     return path
+
+
+def test_changed_config_is_not_resumed(reference, sparl, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(reference, folder)
+    (folder / "result.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config["optimizer"]["lr"] = 0.001
+    (folder / "config.json").write_text(json.dumps(config))
+    done = sparl("resume", folder)
+    assert done.returncode == 2
+    assert "config.json has been changed since the checkpoint" in done.stderr
+
+
+def test_one_process_at_a_time_trains_into_a_folder(reference, sparl, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(reference, folder)
+    (folder / "result.json").unlink()
+    with RunFolder(folder).locked():
+        done = sparl("resume", folder)
+    assert done.returncode == 1
+    assert "another process is training into" in done.stderr
