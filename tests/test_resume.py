@@ -140,7 +140,7 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path, reference, sparl):
     done = sparl("train", "--run-dir", folder, *flags)
     assert done.returncode == 1
     said = re.search(
-        r"error: not finite at update (\d+) of seed 0 \(env step (\d+)\): (.*)\. ", done.stderr
+        r"error: not finite at update (\d+) of seed 0 \(env step (\d+)\): (.*?)\. ", done.stderr
     )
     assert int(said[1]) >= 1
     assert set(said[3].split(", ")) & {"loss", "update_norm"}
