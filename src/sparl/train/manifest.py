@@ -80,6 +80,8 @@ def parse_manifest(raw: bytes) -> Manifest:
         # A plain name: what is opened lies in the folder.
         if not DATA_NAME.fullmatch(file.name):
             raise ValueError(f"{file.name!r} is not the name of a data file")
+        if not (type(file.size) is int and isinstance(file.sha256, str)):
+            raise ValueError(f"{file.name} has no size or no checksum")
     if not (isinstance(manifest.info, dict) and all(type(n) is int and n >= 0 for n in counts)):
         raise ValueError("a value is not of its type")
     return manifest
