@@ -47,6 +47,8 @@ class Subject:
         limit = self.program.spec.episode_limit
         self.longest = replace(
             ring,
+            # Rows that were never written would leave an agent without any action.
+            steps=ring.steps._replace(avail_actions=jnp.full_like(ring.steps.avail_actions, 255)),
             length=jnp.full_like(ring.length, limit),
             start=(limit + 1) * jnp.arange(ring.start.size, dtype=jnp.int32)[None],
         )
@@ -59,9 +61,10 @@ class Subject:
 
     def update(self, ring: Ring) -> None:
         """`UPDATES` updates on batches of one ring."""
-        self.learner, _ = jax.block_until_ready(
+        self.learner, metrics = jax.block_until_ready(
             self.program.learn(self.learner, ring, np.full(1, UPDATES, np.int32), np.int32(0))
         )
+        assert metrics.updates[0] == UPDATES, "a loss was not finite, and learning stopped early"
 
 
 def measure(map_name: str, repeats: int) -> dict:
