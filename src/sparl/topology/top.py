@@ -7,8 +7,8 @@ import jax.numpy as jnp
 def top_mask(score: jax.Array, count: jax.Array | int, where: jax.Array | None = None) -> jax.Array:
     """Where the `count` largest entries of `score` are; ties go to the first in row-major order.
 
-    Bisects the threshold on the bits of the floats, which are ordered as the numbers are. Sorting
-    would give the same, but compiles and runs many times slower on XLA's CPU backend.
+    Bisects the threshold on the bits of the floats, which are ordered as the numbers are. A sort
+    would give the same, but XLA's CPU backend is slow to compile one for every layer.
 
     Args:
         score: float32 array, nowhere negative.
