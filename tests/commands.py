@@ -51,9 +51,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def settings(**changed):
-    """Flags of the run under test; `changed` has _ for - and __ for a dot."""
+    """Flags of the run under test; `changed` has _ for -, __ for a dot and None for no flag."""
     names = {name.replace("__", ".").replace("_", "-"): v for name, v in changed.items()}
-    return [text for name, v in (SETTINGS | names).items() for text in (f"--{name}", str(v))]
+    flags = {name: value for name, value in (SETTINGS | names).items() if value is not None}
+    return [text for name, value in flags.items() for text in (f"--{name}", str(value))]
 
 
 @dataclass(frozen=True)
@@ -148,18 +149,19 @@ def _untimed(values):
 
 def _live_episodes(checkpoint):
     """The log's episodes that are still in the replay, however they are cut into segments."""
-    added, live = (checkpoint.state[f"ring/{name}"].item() for name in ("added", "live"))
-    assert checkpoint.segments.keys() == {"episodes-0"}
+    added, live = (checkpoint.state[f"ring/{name}"].tolist() for name in ("added", "live"))
+    assert checkpoint.segments.keys() == {f"episodes-{seed}" for seed in range(len(added))}
     pieces = {}
-    for segment in checkpoint.segments["episodes-0"]:
-        dead = max(added - live - segment.first, 0)
-        length = segment.arrays["length"]
-        dead_rows = int(np.sum(length[:dead] + 1))
-        for name, array in segment.arrays.items():
-            alive = array[dead:] if name == "length" else array[dead_rows:]
-            pieces.setdefault(f"log/{name}", []).append(alive)
+    for seed, oldest in enumerate(np.subtract(added, live)):
+        for segment in checkpoint.segments[f"episodes-{seed}"]:
+            dead = max(oldest - segment.first, 0)
+            length = segment.arrays["length"]
+            dead_rows = int(np.sum(length[:dead] + 1))
+            for name, array in segment.arrays.items():
+                alive = array[dead:] if name == "length" else array[dead_rows:]
+                pieces.setdefault(f"log/{seed}/{name}", []).append(alive)
     arrays = {name: np.concatenate(parts) for name, parts in pieces.items()}
-    assert len(arrays["log/length"]) == live
+    assert [len(arrays[f"log/{seed}/length"]) for seed in range(len(live))] == live
     return arrays
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -28,12 +29,22 @@ def sparl(shared) -> Sparl:
 
 
 @pytest.fixture(scope="session")
-def reference(shared, sparl) -> Path:
-    """The folder of a run that nothing disturbed; not to be written to."""
-    folder = shared / "reference"
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            done = sparl("train", "--run-dir", folder, *settings())
-            assert done.returncode == 0, done.stderr
-    return folder
+def undisturbed(shared, sparl) -> Callable[[dict], Path]:
+    """The folder of a run with changed settings that nothing disturbed; not to be written to."""
+
+    def folder_of(changed: dict) -> Path:
+        folder = shared / "-".join(["reference", *map(str, changed.values())])
+        with (shared / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                done = sparl("train", "--run-dir", folder, *settings(**changed))
+                assert done.returncode == 0, done.stderr
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def reference(undisturbed) -> Path:
+    """The undisturbed run of the default settings."""
+    return undisturbed({})

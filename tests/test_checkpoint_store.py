@@ -167,14 +167,18 @@ def test_log_grows_and_old_segments_go(folder):
         "000000006.json",
     ]
     assert len(list(folder.glob("state-*"))) == 2
-    # The older of the two checkpoints still needs rows from 15 - 8 = 7 on.
-    parts = [path.name.split("-")[3:5] for path in sorted(folder.glob("log-seed-0-*"))]
-    assert parts == [[f"{first:09d}", f"{first + 3:09d}"] for first in (6, 9, 12, 15)]
+    # Step, first row and end: checkpoint 5 grew from 3 and needs rows from 15 - 8 = 7 on,
+    # checkpoint 6 from 4 and needs those from 10 on.
+    parts = [
+        [int(part) for part in path.name.split("-")[3:6]]
+        for path in sorted(folder.glob("log-seed-0-*"))
+    ]
+    assert parts == [[3, 3, 9], [4, 6, 12], [5, 9, 15], [6, 12, 18]]
     assert len(list(folder.iterdir())) == 2 + 2 + 2 * 4
     found = restore(folder)
     check(found)
     assert found.step == 6
-    assert [segment.first for segment in found.segments["seed-0"]] == [9, 12, 15]
+    assert [segment.first for segment in found.segments["seed-0"]] == [6, 12]
 
 
 def test_unchanged_segments_are_not_written_again(folder):
@@ -189,16 +193,21 @@ def test_unchanged_segments_are_not_written_again(folder):
 
 
 def test_an_empty_segment_writes_no_file(store, folder):
+    ends = dict.fromkeys(STREAMS, SPAN)
     save(store, 1)
-    save(store, 1)  # The log ends where it did.
+    save(store, 2)
+    assert store.ends() == ends
+    nothing = {name: Segment(SPAN, SPAN, rows(name, SPAN, SPAN)) for name in STREAMS}
+    store.save(3, {}, {}, nothing, dict.fromkeys(STREAMS, 0))  # As if no episode had ended.
     store.wait()
-    assert len(list(folder.glob("log-*"))) == len(STREAMS)
-    check(restore(folder))
+    assert list(folder.glob("log-*-000000003-*-*-*")) == []
+    assert [s.last for s in restore(folder).segments["seed-0"]] == [SPAN]
 
 
 def test_a_wholly_dead_log_keeps_its_end(store, folder):
     segment = Segment(0, 5, {"x": np.arange(5)})
     store.save(1, {}, {}, {"a": segment}, {"a": 5})
+    store.save(2, {}, {}, {"a": segment}, {"a": 5})
     assert store.ends() == {"a": 5}
     assert list(folder.glob("log-*")) == []
     again = CheckpointStore(folder)
@@ -208,7 +217,8 @@ def test_a_wholly_dead_log_keeps_its_end(store, folder):
 
 def test_rows_that_are_no_longer_needed_may_be_left_out(store, folder):
     store.save(1, {}, {}, {"a": Segment(0, 5, {"x": np.arange(5)})}, {"a": 0})
-    store.save(2, {}, {}, {"a": Segment(20, 25, {"x": np.arange(5)})}, {"a": 20})
+    store.save(2, {}, {}, {"a": Segment(0, 5, {"x": np.arange(5)})}, {"a": 0})
+    store.save(3, {}, {}, {"a": Segment(20, 25, {"x": np.arange(5)})}, {"a": 20})
     store.wait()
     (segment,) = restore(folder).segments["a"]
     assert (segment.first, segment.last) == (20, 25)
@@ -240,12 +250,15 @@ def test_an_interrupted_wait_leaves_the_write_under_way(store, folder, monkeypat
     finally:
         signal.signal(signal.SIGALRM, handler)
         go.set()
-    assert store.ends() == dict.fromkeys(STREAMS, SPAN)
+    store.wait()
     check(restore(folder))
 
 
 @pytest.mark.parametrize("harm", [flip, truncate, delete])
-@pytest.mark.parametrize("pattern", ["state-000000006-*", "log-seed-1-*-000000018-*", "*6.json"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["state-000000006-*", "log-seed-1-*-000000018-*", "log-seed-0-000000004-*", "*6.json"],
+)
 def test_damage_is_named_and_the_checkpoint_before_used(folder, pattern, harm):
     save_all(folder, 6)
     path = only(folder, pattern)
@@ -281,15 +294,15 @@ def test_every_byte_of_a_manifest_counts(folder):
 def test_continuing_after_a_fall_back_removes_what_is_newer(folder):
     save_all(folder, 6, keep=4)
     flip(only(folder, "state-000000006-*"))
-    flip(only(folder, "log-seed-0-*-000000015-*"))
+    flip(only(folder, "log-seed-0-*-000000015-*"))  # The end of checkpoint 5.
     before = sorted(folder.iterdir())
     store = CheckpointStore(folder, keep=4)
     found = store.restore()
     assert found.step == 4
     assert [sentence[:13] for sentence in found.skipped] == ["checkpoint 6:", "checkpoint 5:"]
     assert sorted(folder.iterdir()) == before
-    assert store.ends() == dict.fromkeys(STREAMS, 12)
-    save(store, 7)  # Rows 12 to 21 in one segment.
+    assert store.ends() == {}  # Fewer than four are kept, so the next replaces none.
+    save(store, 7)
     store.close()
     assert sorted(path.name for path in folder.glob("*.json")) == [
         f"00000000{step}.json" for step in (3, 4, 7)
@@ -298,13 +311,28 @@ def test_continuing_after_a_fall_back_removes_what_is_newer(folder):
     assert list(folder.glob("log-*-000000015-*")) == []
 
 
-def test_a_damaged_shared_segment_spoils_every_checkpoint(folder):
+def test_no_file_serves_two_checkpoints(folder):
+    for steps in range(1, 7):
+        shutil.rmtree(folder, ignore_errors=True)
+        save_all(folder, steps, keep=3)
+        manifests = [json.loads(path.read_bytes())["body"] for path in folder.glob("*.json")]
+        assert len(manifests) == min(steps, 3)
+        files = [manifest["state"]["name"] for manifest in manifests]
+        for manifest in manifests:
+            for stream in manifest["streams"].values():
+                files += [piece["file"]["name"] for piece in stream["pieces"]]
+        assert len(files) == len(set(files)) == len(list(folder.glob("*.safetensors")))
+
+
+def test_when_all_are_damaged_all_are_named(folder):
     save_all(folder, 6)
-    flip(only(folder, "log-seed-0-000000009-*"))
+    damaged = [only(folder, f"log-seed-0-{step:09d}-*") for step in (5, 6)]
+    for path in damaged:
+        flip(path)
     store = CheckpointStore(folder)
     with pytest.raises(SparlError, match=r"no checkpoint in .* is intact") as error:
         store.restore()
-    assert str(error.value).count("log-seed-0-000000009-000000012-") == 2
+    assert all(path.name in str(error.value) for path in damaged)
     assert "remove the folder and start again with `sparl train`" in str(error.value)
     with pytest.raises(SparlError, match="already holds checkpoints"):
         save(store, 7)
@@ -353,7 +381,7 @@ class CrashError(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-@pytest.mark.parametrize("scenario", ["next step", "same step", "after a fall back"])
+@pytest.mark.parametrize("scenario", ["next step", "after a fall back"])
 def test_a_crash_at_any_system_call_loses_nothing(tmp_path, monkeypatch, scenario):
     save_all(tmp_path / "base", 4)
     if scenario == "after a fall back":
@@ -379,7 +407,7 @@ def test_a_crash_at_any_system_call_loses_nothing(tmp_path, monkeypatch, scenari
         shutil.copytree(tmp_path / "base", folder)
         store = CheckpointStore(folder)
         assert store.restore().step == complete
-        save_step = 4 if scenario == "same step" else complete + 1
+        save_step = complete + 1
         calls = survived
         with monkeypatch.context() as patch:
             for name in ("fsync", "open", "replace", "unlink"):
@@ -504,7 +532,7 @@ def test_a_full_disk(store, folder, monkeypatch, call, surface):
     assert list(folder.glob("*.tmp")) == []
     check(restore(folder))
     # The store takes the same rows again.
-    assert store.ends() == dict.fromkeys(STREAMS, SPAN)
+    assert store.ends() == {}
     save(store, 2)
     store.wait()
     found = restore(folder)
@@ -618,24 +646,25 @@ def one(first, last, live_from, name="a"):
 @pytest.mark.parametrize(
     ("step", "segments", "message"),
     [
-        (4, one(10, 12, 2), "step must be at least 5, got 4"),
-        (6, one(11, 12, 2), r"must begin in \[10, 10\], got 11 to 12"),
-        (6, one(9, 12, 2), r"must begin in \[10, 10\], got 9 to 12"),
-        (6, one(14, 16, 13), r"must begin in \[10, 13\], got 14 to 16"),
-        (6, one(10, 12, 1), r"live_from of stream 'a' must lie in \[2, 12\], got 1"),
-        (6, one(10, 12, 13), r"live_from of stream 'a' must lie in \[2, 12\], got 13"),
-        (6, one(10, 12, 2, "b"), "must both name every stream"),
-        (6, ({}, {}), "must both name every stream"),
-        (6, (one(10, 12, 2)[0], {}), "must both name every stream"),
+        (6, one(10, 12, 2), "step must be above 6, got 6"),
+        (7, one(11, 12, 2), r"must begin in \[10, 10\], got 11 to 12"),
+        (7, one(9, 12, 2), r"must begin in \[10, 10\], got 9 to 12"),
+        (7, one(14, 16, 13), r"must begin in \[10, 13\], got 14 to 16"),
+        (7, one(10, 12, 1), r"live_from of stream 'a' must lie in \[2, 12\], got 1"),
+        (7, one(10, 12, 13), r"live_from of stream 'a' must lie in \[2, 12\], got 13"),
+        (7, one(10, 12, 2, "b"), "must both name every stream"),
+        (7, ({}, {}), "must both name every stream"),
+        (7, (one(10, 12, 2)[0], {}), "must both name every stream"),
     ],
 )
 def test_what_does_not_continue_is_refused(store, folder, step, segments, message):
     store.save(5, {}, {}, *one(0, 10, 2))
+    store.save(6, {}, {}, *one(0, 11, 2))
     with pytest.raises(ValueError, match=message):
         store.save(step, {}, {}, *segments)
-    store.save(6, {}, {}, *one(10, 12, 4))
+    store.save(7, {}, {}, *one(10, 12, 4))
     store.wait()
-    assert restore(folder).step == 6
+    assert restore(folder).step == 7
 
 
 def test_what_cannot_be_stored_is_refused(store):

@@ -52,6 +52,14 @@ REFUSED = {
     "no gradient step": ("--topology.interval 1", "topology.interval must be at least 2, got 1"),
     "window": ("--replay.window 6000", "replay.window must be at most replay.capacity (5000)"),
     "chunk": ("--eval-every 100", "eval_every must be at least the 200 env steps of a chunk"),
+    "lambda of one step": (
+        "--method rigl --target.lam 0.8",
+        "target.lam 0.8 changes nothing, as target.kind is 'one_step': leave --target.lam out, or "
+        "choose --target.kind td_lambda",
+    ),
+    "burn-in of one step": ("--target.kind one_step --target.burn-in 0", "leave --target.burn-in"),
+    "window of uniform": ("--method set --replay.window 50", "choose --replay.kind dual"),
+    "interval of static": ("--method static --topology.interval 9", "topology.kind set or rigl"),
     "no file": ("--config missing.json", "cannot read missing.json: No such file or directory"),
 }
 """Flags of `sparl train`, and words of the error."""
@@ -281,6 +289,23 @@ def test_flops_of_the_papers_3m(run):
     code, out, _ = run(f"flops {DIMS}")
     assert code == 0
     assert all(ratio in out for ratio in ("0.06605", "0.05105", "0.05000"))
+
+
+def test_flops_of_vdn_need_no_state(run):
+    dims = "--obs-dim 30 --num-actions 9 --num-agents 3"
+    code, out, _ = run(f"flops --algorithm vdn {dims} --json")
+    assert code == 0
+    assert json.loads(out)["flops"]["test_ratio"] == pytest.approx(0.05)
+    code, _, err = run(f"flops --algorithm qmix {dims}")
+    assert code == 2
+    assert "pass --state-dim" in err
+
+
+@pytest.mark.parametrize("flag", ["--obs-dim 30", "--sparsity 0.9", "--algorithm vdn"])
+def test_flops_of_the_paper_take_no_other_flag(flag, run):
+    code, _, err = run(f"flops --paper {flag}")
+    assert code == 2
+    assert "leave out the other flags" in err
 
 
 def test_flops_of_the_paper(run):

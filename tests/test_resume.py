@@ -37,11 +37,19 @@ def interrupted(tmp_path_factory, reference, sparl):
     return folder, process.returncode, err
 
 
-def test_killed_run_ends_as_if_never_killed(tmp_path, reference, sparl):
-    folder, moments = tmp_path / "run", random.Random(20241)
+DENSE = {"method": "dense", "topology__interval": None} | dict.fromkeys(
+    ["replay__window", "replay__window_batch"]
+)
+KILLED = [({}, 20241, 4), (DENSE, 20242, 2), ({"num_seeds": 2}, 20243, 2)]
+
+
+@pytest.mark.parametrize(("changed", "seed", "kills"), KILLED, ids=["mast", "dense", "two seeds"])
+def test_killed_run_ends_as_if_never_killed(tmp_path, undisturbed, sparl, changed, seed, kills):
+    reference = undisturbed(changed)
+    folder, moments = tmp_path / "run", random.Random(seed)
     pace = seconds_per_checkpoint(reference)
 
-    process = sparl.start("train", "--run-dir", folder, *settings())
+    process = sparl.start("train", "--run-dir", folder, *settings(**changed))
     wait_until((folder / "metrics.jsonl").exists, process)
     kill(process, "compiling", moments.uniform(0, 0.5))
     assert steps_saved(folder) == []
@@ -49,7 +57,7 @@ def test_killed_run_ends_as_if_never_killed(tmp_path, reference, sparl):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "env_steps": 400}\n{"kind": "tra')
 
-    for _ in range(4):
+    for _ in range(kills):
         saved = steps_saved(folder)
         process = sparl.start("resume", folder)
         wait_until(lambda saved=saved: steps_saved(folder)[-1:] > saved[-1:], process)

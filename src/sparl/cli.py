@@ -18,7 +18,7 @@ from rich.console import Console
 
 import sparl
 from sparl import methods
-from sparl.config import FROM_METHOD, Config
+from sparl.config import Config
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
@@ -85,13 +85,13 @@ class Flops:
     """Count parameters and FLOPs of a sparse learner against its dense twin."""
 
     paper: bool = False
-    """Print the rows of MAST's Table 1 beside ours; the other flags are not used."""
+    """Print the rows of MAST's Table 1 beside ours; goes with no other flag but --json."""
     algorithm: str = "qmix"
     """qmix, vdn, ow-qmix, cw-qmix or res."""
     obs_dim: int | None = None
     """Length of one agent's observation."""
     state_dim: int | None = None
-    """Length of the global state."""
+    """Length of the global state; vdn has no use for it."""
     num_actions: int | None = None
     """Actions of each agent."""
     num_agents: int | None = None
@@ -176,11 +176,8 @@ def _train_defaults(argv: list[str]) -> Train | None:
     if known.method not in (None, config.method):
         # Another method's parts, not those that were written down for the first one.
         config = dataclasses.replace(
-            config,
+            methods.without_parts(config),
             sparsity=config.sparsity or Config().sparsity,
-            topology=dataclasses.replace(config.topology, kind=FROM_METHOD),
-            target=dataclasses.replace(config.target, kind=FROM_METHOD, operator=FROM_METHOD),
-            replay=dataclasses.replace(config.replay, kind=FROM_METHOD),
             compute="auto",
         )
     return Train(settings=config)
@@ -227,10 +224,15 @@ def _inspect(flags: Inspect) -> int:
 
 def _flops(flags: Flops) -> int:
     if flags.paper:
+        if dataclasses.replace(flags, json=False) != Flops(paper=True):
+            raise InputError(
+                "--paper prints the paper's own maps and sparsities: leave out the other flags"
+            )
         return _show(paper_table.compare(), flags.json, paper_table.comparison_table)
     names = ("obs_dim", "state_dim", "num_actions", "num_agents")
     dims = {name: getattr(flags, name) for name in names}
-    missing = [f"--{name.replace('_', '-')}" for name, value in dims.items() if value is None]
+    needed = [name for name in names if (flags.algorithm, name) != ("vdn", "state_dim")]
+    missing = [f"--{name.replace('_', '-')}" for name in needed if dims[name] is None]
     if missing:
         raise InputError(f"pass {', '.join(missing)}, or --paper for the paper's maps")
     counted = account(flags.algorithm, sparsity=flags.sparsity, **dims)

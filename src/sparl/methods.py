@@ -7,6 +7,7 @@ parts of MAST are switched on and off one by one.
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from sparl import targets
 from sparl.compute import FORMS
@@ -42,12 +43,26 @@ METHODS = {
 }
 
 
+USED_BY = {
+    "topology.distribution": ("topology.kind", ("static", "set", "rigl")),
+    "topology.interval": ("topology.kind", ("set", "rigl")),
+    "topology.fraction": ("topology.kind", ("set", "rigl")),
+    "target.lam": ("target.kind", ("td_lambda",)),
+    "target.burn_in": ("target.kind", ("td_lambda",)),
+    "target.alpha": ("target.operator", ("soft_mellowmax",)),
+    "target.omega": ("target.operator", ("soft_mellowmax",)),
+    "replay.window": ("replay.kind", ("dual",)),
+    "replay.window_batch": ("replay.kind", ("dual",)),
+}
+"""Settings that only some parts look at: the choice, and the parts."""
+
+
 def resolve(config: Config) -> Config:
     """Fill in what `config` leaves to its method, and check that the whole makes sense.
 
     Raises:
         InputError: If the method or one of its parts is unknown, a value is out of range, or the
-            parts do not go together.
+            parts do not go together, or a setting was changed that no part in use looks at.
     """
     _require_known("method", config.method, METHODS)
     method = METHODS[config.method]
@@ -69,11 +84,34 @@ def resolve(config: Config) -> Config:
     _require_known("replay kind", config.replay.kind, DRAWS)
     _require_known("compute", config.compute, ("auto", *FORMS))
     check(config)
+    _require_used(config)
     return _settle_sparsity(config)
+
+
+def without_parts(config: Config) -> Config:
+    """`config` with all parts, and the settings that only some parts use, left to the method."""
+    for name in (*USED_BY, *(choice for choice, _ in USED_BY.values())):
+        group, field = name.split(".")
+        default = getattr(getattr(Config(), group), field)
+        own = replace(getattr(config, group), **{field: default})
+        config = replace(config, **{group: own})
+    return config
 
 
 def _either(own: str, of_method: str) -> str:
     return of_method if own == FROM_METHOD else own
+
+
+def _require_used(config: Config) -> None:
+    for name, (choice, parts) in USED_BY.items():
+        value, default = attrgetter(name)(config), attrgetter(name)(Config())
+        chosen = attrgetter(choice)(config)
+        if value != default and chosen not in parts:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} out, or "
+                f"choose --{choice} {' or '.join(parts)}"
+            )
 
 
 def _settle_sparsity(config: Config) -> Config:

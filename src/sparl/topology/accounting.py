@@ -162,7 +162,7 @@ def account(
     algorithm: str,
     *,
     obs_dim: int,
-    state_dim: int,
+    state_dim: int | None = None,
     num_actions: int,
     num_agents: int,
     sparsity: float,
@@ -177,7 +177,7 @@ def account(
     Args:
         algorithm: One of `ALGORITHMS`.
         obs_dim: Width of one agent's observation, without its last action and id.
-        state_dim: Width of the global state.
+        state_dim: Width of the global state; VDN has no use for it.
         num_actions: Actions per agent.
         num_agents: Number of agents.
         sparsity: Fraction of the weights that are absent, the same in every layer.
@@ -192,6 +192,12 @@ def account(
         InputError: If a name is unknown, a width is not positive, a layer's density is missing, or
             a fraction lies outside its range.
     """
+    if algorithm not in ALGORITHMS:
+        raise unknown_name("algorithm", algorithm, ALGORITHMS)
+    if state_dim is None:
+        if algorithm != "vdn":
+            raise InputError(f"{algorithm} mixes by the global state: pass its width, state_dim")
+        state_dim = 1  # Of a mixer that VDN does not have.
     widths = {
         "obs_dim": obs_dim,
         "state_dim": state_dim,
@@ -284,7 +290,7 @@ def _parts(
                     extra_flops=mixing,
                 ),
             ]
-        case "ow-qmix" | "cw-qmix":
+        case _:
             # Only the unrestricted networks bootstrap, so only they have target copies. CW's test
             # against the greedy value reads what the target has computed one step earlier.
             twin = agent_layers(
@@ -297,8 +303,6 @@ def _parts(
                 _Part(twin, copies=2, passes=4 * num_agents),
                 _Part(central, copies=2, passes=4),
             ]
-        case _:
-            raise unknown_name("algorithm", algorithm, ALGORITHMS)
 
 
 def _check_densities(densities: Mapping[str, float], names: list[str]) -> None:

@@ -2,11 +2,13 @@
 
     000000400.json                                    the manifest of step 400
     state-000000400-<digest>.safetensors              its state
-    log-<stream>-000000350-000000400-<digest>.safetensors   rows 350 to 399 of one stream
+    log-<stream>-000000400-000000350-000000390-<digest>.safetensors   rows 350 to 389 of one stream
 
 A manifest lists its data files with size and SHA-256 and is written last: a checkpoint exists
-exactly when its manifest does. A log segment is written once and shared by every checkpoint that
-needs it. With the digest in its name a file is never overwritten by one of other content.
+exactly when its manifest does. A checkpoint takes over the log segments of the one that it
+replaces, the oldest kept, and adds what has come since. So a save writes few rows, and yet no two
+kept checkpoints have a file in common that could spoil both. With step and digest in its name a
+file is never overwritten by one of other content.
 """
 
 import errno
@@ -99,12 +101,12 @@ class CheckpointStore:
         """Waits for the write before it, starts to write a checkpoint, and returns.
 
         Args:
-            step: At least the last one. Saving a step again replaces its checkpoint.
+            step: Above the last one.
             state: Arrays of booleans, integers or floats; from here on they are the store's.
             info: Anything that JSON can hold.
-            segments: For every stream of the log, the rows since its last segment. A segment
-                begins where the last one ended (the first at 0), or anywhere up to `live_from` if
-                the rows between are no longer needed.
+            segments: For every stream of the log, its rows from where `ends` says to the newest.
+                A segment may begin later, up to `live_from`, if the rows between are no longer
+                needed.
             live_from: For every stream, the first position still needed. It never decreases.
 
         Raises:
@@ -120,10 +122,9 @@ class CheckpointStore:
                 "continue them with `sparl resume`, or choose another folder"
             )
         self._kept = self._kept or []
-        earliest = self._kept[-1].step if self._kept else 0
-        if step < earliest:
-            raise ValueError(f"step must be at least {earliest}, got {step}")
-        streams = self._streams()
+        if self._kept and step <= self._kept[-1].step:
+            raise ValueError(f"step must be above {self._kept[-1].step}, got {step}")
+        streams = self._replaced()
         if not streams.keys() <= segments.keys() == live_from.keys():
             raise ValueError(
                 f"segments and live_from must both name every stream {sorted(streams)}, "
@@ -142,8 +143,7 @@ class CheckpointStore:
         """Waits for the background write.
 
         Raises:
-            SparlError: It failed. The log then still ends where the last complete checkpoint
-                left it (see `ends`), and rows handed over since are to be handed over again.
+            SparlError: It failed. The next save then begins where this one did (see `ends`).
         """
         if self._pending is not None:
             futures.wait([self._pending])  # A Ctrl-C in here leaves the write pending.
@@ -151,9 +151,9 @@ class CheckpointStore:
             pending.result()
 
     def ends(self) -> dict[str, int]:
-        """Waits as `wait` does; returns the position where each stream's next segment begins."""
+        """Waits as `wait` does; returns where each stream's next segment begins, if not at 0."""
         self.wait()
-        return {name: stream.end for name, stream in self._streams().items()}
+        return {name: stream.end for name, stream in self._replaced().items()}
 
     def restore(self, *, log: bool = True) -> Checkpoint | None:
         """Reads the newest intact checkpoint; the next save continues from it.
@@ -180,7 +180,7 @@ class CheckpointStore:
                 problems.append(f"checkpoint {step}: {error}")
                 continue
             self._kept = [manifest]
-            for older in steps[index + 1 :]:
+            for older in steps[index + 1 : index + self._keep]:
                 with suppress(_DamagedError):
                     self._kept.insert(0, self._read_manifest(older))
             return checkpoint
@@ -199,8 +199,10 @@ class CheckpointStore:
         finally:
             self._thread.shutdown()
 
-    def _streams(self) -> dict[str, Stream]:
-        return self._kept[-1].streams if self._kept else {}
+    def _replaced(self) -> dict[str, Stream]:
+        """The log of the checkpoint that the next save replaces."""
+        kept = self._kept or []
+        return kept[0].streams if len(kept) == self._keep else {}
 
     # Writing, in the background thread.
 
@@ -219,17 +221,17 @@ class CheckpointStore:
         for name, segment in segments.items():
             # NumPy's integers are welcome, but not in JSON.
             first, last, live = int(segment.first), int(segment.last), int(live_from[name])
-            before = self._streams().get(name, Stream(0, 0, []))
+            before = self._replaced().get(name, Stream(0, 0, []))
             pieces = [piece for piece in before.pieces if piece.last > live]
             if last > max(first, live):
-                file = self._put_arrays(f"log-{name}-{first:09d}-{last:09d}", segment.arrays)
+                stem = f"log-{name}-{step:09d}-{first:09d}-{last:09d}"
+                file = self._put_arrays(stem, segment.arrays)
                 pieces.append(Piece(first, last, file))
             streams[name] = Stream(live, last, pieces)
         file = self._put_arrays(f"state-{step:09d}", state)
         manifest = Manifest(int(step), info, file, streams)
         self._put(manifest.name, render_manifest(manifest))
-        others = [other for other in self._kept or [] if other.step != step]
-        self._kept = [*others, manifest][-self._keep :]
+        self._kept = [*(self._kept or []), manifest][-self._keep :]
         self._sweep()
 
     def _put_arrays(self, stem: str, arrays: Arrays) -> File:

@@ -102,7 +102,10 @@ class TensorBoardLogger:
         """Write the numbers of one record."""
         seed = record["seed"]
         if seed not in self._writers:
-            self._writers[seed] = self._new(str(self._folder / f"seed_{seed}"))
+            # What was written behind the checkpoint that the run continues from comes again.
+            self._writers[seed] = self._new(
+                str(self._folder / f"seed_{seed}"), purge_step=record["env_steps"]
+            )
         for name, value in record.items():
             if isinstance(value, int | float) and name not in ("env_steps", "seed"):
                 self._writers[seed].add_scalar(

@@ -46,8 +46,8 @@ class Result:
     seed: int
     num_seeds: int
     env_steps: int
-    episodes: float
-    updates: float
+    episodes: int | float
+    updates: int | float
     win_rate: float
     final_win_rate: float
     return_: float

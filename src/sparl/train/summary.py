@@ -1,5 +1,6 @@
 """The figures of a finished run, from its books and its network."""
 
+import statistics
 from typing import Any
 
 import jax
@@ -62,8 +63,8 @@ def summarise(program: Program, books: Books, topology: Tree) -> Result:
         )
     ]
 
-    def mean(name: str) -> float:
-        return float(np.mean([seed[name] for seed in per_seed]))
+    def mean(name: str) -> int | float:
+        return statistics.mean(seed[name] for seed in per_seed)  # Whole numbers stay whole.
 
     return Result(
         env=config.env,
