@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
+import jax
 import pytest
 
 from commands import Sparl, settings
@@ -20,6 +21,20 @@ def shared(tmp_path_factory) -> Path:
     """One temporary folder for all processes of pytest-xdist."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(shared):
+    """What one process has compiled, the others take from disk."""
+    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs_at_once():
+    """Each takes mappings of memory, of which a process can have some ten thousand."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

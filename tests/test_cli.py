@@ -33,7 +33,11 @@ REFUSED = {
     "flag": ("--sparsty 0.5", "--sparsity FLOAT"),
     "not a number": ("--seed one", "invalid literal for int() with base 10: 'one'"),
     "no value": ("--sparsity", "--sparsity"),
-    "dense, masked": ("--method dense --compute masked", "a dense topology has none"),
+    "dense, masked": (
+        "--method dense --compute masked",
+        "compute 'masked' is for weights of which some are absent, and none is",
+    ),
+    "dense, sparse": ("--method dense --compute sparse", "compute 'sparse' is for weights"),
     "sparse, none absent": ("--method mast --sparsity 0", "sparsity 0 leaves none absent"),
     "sparse, dense": ("--method mast --compute dense", "compute 'dense' keeps every link"),
     "learning rate": ("--optimizer.lr inf", "optimizer.lr must be finite and above 0, got inf"),
@@ -132,7 +136,7 @@ def test_bad_config_is_refused(text, words, run, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("trian", "unknown command 'trian': did you mean 'train'?"),
+        ("trian", "unknown command 'trian': did you mean 'train'"),
         ("--sparsity 0.5", "usage: sparl COMMAND"),
         (f"flops {DIMS} --sparsity 1", "sparsity must lie in [0, 1), got 1.0"),
         (f"flops {DIMS} --algorithm qmax", "unknown algorithm 'qmax': did you mean 'qmix'"),
@@ -276,6 +280,17 @@ def test_help_of_a_command_lists_its_flags(command, flags, run):
     code, out, _ = run(f"{command} --help")
     assert code == 0
     assert all(flag in out for flag in flags)
+
+
+def test_info_says_what_multiplies(run):
+    code, out, _ = run("info --json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["sparl"] == version("sparl")
+    assert found["kernels"] == (found["reason"] is None)
+    code, out, _ = run("info")
+    assert code == 0
+    assert ("native kernels" if found["kernels"] else found["reason"]) in out
 
 
 def test_flops_of_the_papers_3m(run):

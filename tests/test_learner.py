@@ -1,6 +1,7 @@
 """Updates: absent links stay absent, the target net is a copy, seeds run side by side."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,16 @@ import numpy as np
 import pytest
 
 from sparl import replay
+from sparl.compute import native
 from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
 from sparl.topology import by_name, rigl
 from test_rollout import CONFIG, program_of
 
-SPARSE = ("static", "set", "rigl", "mast")
+needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
+SPARSE = [
+    *((method, "masked") for method in ("static", "set", "rigl", "mast")),
+    pytest.param("mast", "sparse", marks=needs_kernels),
+]
 
 
 def trained(config, updates, evolve_every=5):
@@ -38,9 +44,10 @@ def trained(config, updates, evolve_every=5):
     return program, ring, states
 
 
-@pytest.mark.parametrize("method", SPARSE)
-def test_absent_links_are_exactly_zero_and_so_are_their_moments(method):
-    _, _, states = trained(dataclasses.replace(CONFIG, method=method), 30)
+@pytest.mark.parametrize(("method", "compute"), SPARSE)
+def test_absent_links_are_exactly_zero_and_so_are_their_moments(method, compute):
+    program, _, states = trained(dataclasses.replace(CONFIG, method=method, compute=compute), 30)
+    states = [program.to_masked(state) for state in states]
     first = by_name(states[0].topology)
     for state in states:
         masks, params = by_name(state.topology), by_name(state.params)
@@ -128,9 +135,50 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
             )
 
 
-def test_the_same_seed_gives_the_same_bits():
-    _, _, one = trained(CONFIG, 12)
-    _, _, two = trained(CONFIG, 12)
+@needs_kernels
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_sparse_learns_what_masked_learns(num_seeds):
+    """To within float32's rounding, for as many updates as rounding stays small."""
+    config = dataclasses.replace(CONFIG, method="mast", sparsity=0.6, num_seeds=num_seeds)
+    ends = {}
+    for form in ("masked", "sparse"):
+        program, _, states = trained(dataclasses.replace(config, compute=form), 24, evolve_every=8)
+        ends[form] = [program.to_masked(state) for state in states]
+    for one, two in zip(ends["masked"], ends["sparse"], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one.topology, two.topology)
+        for tree in ("params", "target_params", "opt_state"):
+            jax.tree.map(
+                partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-5),
+                getattr(one, tree),
+                getattr(two, tree),
+            )
+    start, end = ends["sparse"][0], ends["sparse"][-1]
+    assert any(
+        (a != b).any()
+        for a, b in zip(*map(jax.tree.leaves, (start.topology, end.topology)), strict=True)
+    )
+
+
+@needs_kernels
+def test_a_learner_changes_its_form_without_loss():
+    program, _, states = trained(dataclasses.replace(CONFIG, method="mast", compute="sparse"), 12)
+    sparse = states[-1]
+    masked = program.to_masked(sparse)
+    again = program.from_masked(masked)
+    for name in ("params", "topology", "target_params", "target_topology", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(again, name), getattr(sparse, name))
+    sizes = {
+        form: sum(leaf.size for leaf in jax.tree.leaves((state.params, state.opt_state)))
+        for form, state in (("masked", masked), ("sparse", sparse))
+    }
+    assert sizes["sparse"] < 0.8 * sizes["masked"]
+
+
+@pytest.mark.parametrize("compute", ["masked", pytest.param("sparse", marks=needs_kernels)])
+def test_the_same_seed_gives_the_same_bits(compute):
+    config = dataclasses.replace(CONFIG, method="mast", compute=compute)
+    _, _, one = trained(config, 12)
+    _, _, two = trained(config, 12)
     jax.tree.map(np.testing.assert_array_equal, one[-1].params, two[-1].params)
 
 

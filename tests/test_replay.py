@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparl import replay
+from sparl.compute import native
 from sparl.replay.ring import Step, empty_step
 from sparl.spec import EnvSpec
 from toy import Toy
@@ -96,8 +97,13 @@ def test_draws_are_distinct_and_uniform(draw, parts, live):
         assert np.abs(share - expected).max() < 5 * sigma + 1e-9
 
 
-def test_batch_layout():
-    """Columns go agent by agent; past the end all is zero and every action available."""
+@pytest.mark.parametrize("kernels", [True, False])
+def test_batch_layout(kernels, monkeypatch):
+    """Agents lie side by side; past the end all is zero and every action available."""
+    if not kernels:
+        monkeypatch.setattr(native, "unavailable", lambda: "not wanted here")
+    elif native.unavailable():
+        pytest.skip(native.unavailable())
     rng = np.random.default_rng(0)
     n, actions, obs_dim = 2, 10, 3
     steps = Step(
@@ -112,7 +118,7 @@ def test_batch_layout():
     avail = np.unpackbits(np.asarray(steps.avail_actions), axis=-1, count=actions)
     for b, length in enumerate((3, 1)):
         for a in range(n):
-            column = a * 2 + b
+            column = b * n + a
             for t in range(4):
                 seen, last = t <= length, 0 < t <= length
                 inputs = np.asarray(batch.inputs[t, :, column])

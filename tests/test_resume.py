@@ -1,11 +1,9 @@
-"""Runs that are stopped, killed, damaged or out of space, and then resumed: not a bit is lost."""
+"""Runs that are stopped, damaged or out of space, and then resumed: not a bit is lost."""
 
 import json
-import random
 import re
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -35,40 +33,6 @@ def interrupted(tmp_path_factory, reference, sparl):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     return folder, process.returncode, err
-
-
-DENSE = {"method": "dense", "topology__interval": None} | dict.fromkeys(
-    ["replay__window", "replay__window_batch"]
-)
-KILLED = [({}, 20241, 4), (DENSE, 20242, 2), ({"num_seeds": 2}, 20243, 2)]
-
-
-@pytest.mark.parametrize(("changed", "seed", "kills"), KILLED, ids=["mast", "dense", "two seeds"])
-def test_killed_run_ends_as_if_never_killed(tmp_path, undisturbed, sparl, changed, seed, kills):
-    reference = undisturbed(changed)
-    folder, moments = tmp_path / "run", random.Random(seed)
-    pace = seconds_per_checkpoint(reference)
-
-    process = sparl.start("train", "--run-dir", folder, *settings(**changed))
-    wait_until((folder / "metrics.jsonl").exists, process)
-    kill(process, "compiling", moments.uniform(0, 0.5))
-    assert steps_saved(folder) == []
-    # Killed a little later it would have left records, and one of them torn.
-    with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "train", "env_steps": 400}\n{"kind": "tra')
-
-    for _ in range(kills):
-        saved = steps_saved(folder)
-        process = sparl.start("resume", folder)
-        wait_until(lambda saved=saved: steps_saved(folder)[-1:] > saved[-1:], process)
-        at = f"after checkpoint {steps_saved(folder)[-1]}"
-        kill(process, at, moments.uniform(0, 1.5 * pace))
-        assert not (folder / "result.json").exists()
-
-    done = sparl("resume", folder)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"resuming at env step \d+", done.stdout)
-    assert_same_run(folder, reference)
 
 
 def test_truncated_checkpoint_is_named_and_the_one_before_used(tmp_path, reference, sparl):
@@ -160,23 +124,6 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path, reference, sparl):
     assert 0 < checkpoint.step < int(said[2])
     floats = [a for a in checkpoint.state.values() if a.dtype.kind == "f"]
     assert all(np.isfinite(a).all() for a in floats)
-
-
-def seconds_per_checkpoint(folder):
-    """Measured over the run's second half, where it has long been compiled."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    times = {r["env_steps"]: r["seconds"] for r in map(json.loads, lines) if r["kind"] == "train"}
-    saves = STEPS / 2 / CHECKPOINT_EVERY
-    return (times[STEPS] - times[STEPS // 2]) / saves
-
-
-def kill(process, where, wait):
-    """`kill -9` after `wait` seconds."""
-    print(f"kill -9 while {where}, {wait:.3f} s later")
-    time.sleep(wait)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
 
 
 def unfinished_copy(reference, tmp_path):

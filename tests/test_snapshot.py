@@ -67,12 +67,11 @@ def test_only_the_online_network_is_read_for_evaluation(tmp_path):
     store = CheckpointStore(tmp_path)
     save(store, 0, state)
     store.close()
-    template = jax.eval_shape(program.init, program.seeds)
     checkpoint = CheckpointStore(tmp_path).restore(log=False)
     assert checkpoint.segments == {}
-    params, topology = snapshot.params_and_topology(template, checkpoint)
-    jax.tree.map(np.testing.assert_array_equal, params, state.learner.params)
-    jax.tree.map(np.testing.assert_array_equal, topology, state.learner.topology)
+    learner = snapshot.learner(program.template, checkpoint)
+    jax.tree.map(np.testing.assert_array_equal, learner.params, state.learner.params)
+    jax.tree.map(np.testing.assert_array_equal, learner.topology, state.learner.topology)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):

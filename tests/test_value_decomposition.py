@@ -155,7 +155,11 @@ def test_unroll_repeats_step():
     for inputs_t in inputs:
         q, hidden = agent.step(params, inputs_t, hidden)
         qs.append(q)
-    np.testing.assert_allclose(agent.unroll(params, inputs), np.stack(qs), rtol=1e-5, atol=1e-6)
+    both = agent.unroll(params, inputs, jnp.array([5, 3]))
+    np.testing.assert_allclose(both[..., 0], np.stack(qs)[..., 0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(both[:3, :, 1], np.stack(qs)[:3, :, 1], rtol=1e-5, atol=1e-6)
+    # Past the end there is no state left, only the last bias.
+    np.testing.assert_array_equal(both[3:, :, 1], [params["fc2"]["b"]] * 2)
 
 
 def test_qmix_is_monotonic():

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 from rich.console import Console
 
 import sparl
 from sparl import methods
+from sparl.compute import native
 from sparl.config import Config
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
@@ -98,6 +100,14 @@ class Flops:
     """Agents."""
     sparsity: float = 0.95
     """Share of the weights that are absent."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show what multiplies on this machine, and how to get what is missing."""
+
     json: bool = False
     """Print JSON."""
 
@@ -239,6 +249,11 @@ def _flops(flags: Flops) -> int:
     return _show(counted.to_json(), flags.json, lambda: tables.accounting_table(counted))
 
 
+def _info(flags: Info) -> int:
+    found = {"sparl": sparl.__version__, "jax": jax.__version__, **native.info()}
+    return _show(found, flags.json, lambda: tables.info_table(found))
+
+
 def _show(data: Any, as_json: bool, table: Callable[[], Any]) -> int:
     if as_json:
         print(json.dumps(data, indent=2))
@@ -253,6 +268,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "eval": (Eval, _eval),
     "inspect": (Inspect, _inspect),
     "flops": (Flops, _flops),
+    "info": (Info, _info),
 }
 """The commands: their flags and what runs them."""
 

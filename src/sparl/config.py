@@ -134,8 +134,8 @@ class Config:
     target_interval: int = 200
     """Updates between two copies into the target network."""
     compute: str = "auto"
-    """How weights multiply: dense (all links), masked (dense product times mask), or auto, which
-    takes the one that fits the topology."""
+    """How weights multiply: dense (all links), masked (dense products, times a mask), sparse (only
+    the links, by native kernels, on a CPU), or auto, the fastest that the machine has."""
     reward_scale: float = 10.0
     """Rewards are multiplied by this (SMAX returns at most about 2, SMAC's at most 20)."""
     eval_every: int = 10_000

@@ -115,24 +115,14 @@ def _require_used(config: Config) -> None:
 
 
 def _settle_sparsity(config: Config) -> Config:
-    """Check sparsity and compute against the topology; one without absent links has sparsity 0."""
-    kind, compute = config.topology.kind, config.compute
+    """Check the sparsity against the topology; one without absent links has sparsity 0."""
+    kind = config.topology.kind
     if kind == "dense":
-        if compute == "masked":
-            raise InputError(
-                "compute 'masked' multiplies by a mask, and a dense topology has none: "
-                "leave --compute out, or choose another --method"
-            )
         return replace(config, sparsity=0.0)
     if config.sparsity == 0:
         raise InputError(
             f"topology {kind!r} decides which links are absent, but sparsity 0 leaves none absent: "
             "pass a --sparsity above 0, or --method dense"
-        )
-    if compute == "dense":
-        raise InputError(
-            f"compute 'dense' keeps every link, but topology {kind!r} at sparsity "
-            f"{config.sparsity} does not: use --compute masked, or --method dense"
         )
     return config
 

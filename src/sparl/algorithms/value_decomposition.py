@@ -74,8 +74,10 @@ class ValueDecomposition:
             The loss, and the means over filled steps of the target, of `Q_tot` and of the TD
             error's magnitude, and the loss again.
         """
-        q = agent.unroll(weights["agent"], batch.inputs)
-        target_q = agent.unroll(target_weights["agent"], batch.inputs)
+        # What was seen last is one more step.
+        length = jnp.repeat(batch.length + 1, self.spec.num_agents)
+        q = agent.unroll(weights["agent"], batch.inputs, length)
+        target_q = agent.unroll(target_weights["agent"], batch.inputs, length)
 
         # Valuing the next steps.
         values = self.target.operator(
@@ -105,9 +107,9 @@ class ValueDecomposition:
         }
 
     def _mix(self, weights: Tree, agent_qs: jax.Array, state: jax.Array) -> jax.Array:
-        """`Q_tot` `[T, B]` from Q-values `[T, n B]` and states `[state_dim, T, B]`."""
+        """`Q_tot` `[T, B]` from Q-values `[T, B n]` and states `[state_dim, T, B]`."""
         state_dim, steps, episodes = state.shape
         columns = steps * episodes
-        by_agent = agent_qs.reshape(steps, -1, episodes).transpose(1, 0, 2)
+        by_agent = agent_qs.reshape(steps, episodes, -1).transpose(2, 0, 1)
         mixed = self.mix(weights, by_agent.reshape(-1, columns), state.reshape(state_dim, columns))
         return mixed.reshape(steps, episodes)

@@ -1,15 +1,41 @@
 """How a weight multiplies: the only package that knows in which form weights are held.
 
-Networks are written against two functions. `bind` joins a tree of parameters with the tree of
-their links into weights that can multiply; `linear` multiplies one of them. What a weight is made
-of (all links, or a mask over an array with zeros) is decided by the topology alone, so a network
-never asks.
+Networks are written against a few functions. `bind` joins a tree of parameters with the tree of
+their links into weights that can multiply; `linear`, `step` and `unroll` multiply them.
+Whether a weight is an array of all links, an array under a mask, or its links alone follows from
+the topology, so a network never asks.
 
 Activations are feature-major: `[features, columns]`, a column being one sample.
 """
 
-from sparl.compute.bind import FORMS, Links, Tree, bind, dense
-from sparl.compute.gru import gru_cell
+from sparl.compute.bind import SparseWeight, Topology, Tree, Weight, bind, dense
+from sparl.compute.forms import (
+    FORMS,
+    carry_over,
+    choose,
+    link_counts_of,
+    to_masked,
+    to_sparse,
+)
 from sparl.compute.linear import linear
+from sparl.compute.links import Links
+from sparl.compute.recurrent import step, unroll
 
-__all__ = ["FORMS", "Links", "Tree", "bind", "dense", "gru_cell", "linear"]
+__all__ = [
+    "FORMS",
+    "Links",
+    "SparseWeight",
+    "Topology",
+    "Tree",
+    "Weight",
+    "bind",
+    "carry_over",
+    "choose",
+    "dense",
+    "linear",
+    "link_counts_of",
+    "step",
+    "to_masked",
+    "to_sparse",
+    "unroll",
+]

@@ -1,22 +1,40 @@
-"""Join parameters and links into weights that multiply."""
+"""Weights that can multiply, joined from values and links."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from sparl.compute.links import Links
+
 Tree = Any
 """A nested dict of arrays."""
 
-Links = jax.Array | None
-"""Where one weight has its links: `None` (everywhere) or a boolean mask `[out, in]`."""
+Topology = Any
+"""The same tree with, for each array, where it has links: `None` (everywhere), a boolean mask
+`[out, in]`, or `Links`."""
 
 
-FORMS = ("dense", "masked")
-"""The forms in which weights can be held."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SparseWeight:
+    """A weight of which only the links are held.
+
+    Attributes:
+        values: float32 `[L]`, row by row.
+        links: Where they are.
+    """
+
+    values: jax.Array
+    links: Links
 
 
-def bind(params: Tree, topology: Tree) -> Tree:
+Weight = jax.Array | SparseWeight
+"""A weight that `linear` can multiply: an array `[out, in]`, or its links alone."""
+
+
+def bind(params: Tree, topology: Topology) -> Tree:
     """Weights ready to multiply, from values and links.
 
     Call it once per loss or rollout, outside any `scan`, so that masking is not repeated at every
@@ -25,8 +43,9 @@ def bind(params: Tree, topology: Tree) -> Tree:
     RigL grows by.
 
     Args:
-        params: Nested dicts of arrays; absent links hold zero.
-        topology: The same tree with, for each array, its `Links`.
+        params: Nested dicts of arrays: under a mask absent links hold zero, under `Links` there
+            are values for the links alone.
+        topology: Where they have links.
 
     Returns:
         The same tree, each weight in the form that `linear` takes.
@@ -34,10 +53,14 @@ def bind(params: Tree, topology: Tree) -> Tree:
     return jax.tree.map(_bind_one, params, topology)
 
 
-def dense(params: Tree) -> Tree:
+def dense(params: Tree) -> Topology:
     """A topology of the shape of `params` in which every link exists."""
     return jax.tree.map(lambda _: None, params)
 
 
-def _bind_one(values: jax.Array, links: Links) -> jax.Array:
-    return values if links is None else jnp.where(links, values, 0)
+def _bind_one(values: jax.Array, links: Links | jax.Array | None) -> Weight:
+    if links is None:
+        return values
+    if isinstance(links, Links):
+        return SparseWeight(values, links)
+    return jnp.where(links, values, 0)

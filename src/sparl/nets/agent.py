@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from sparl.compute import Tree, gru_cell, linear
+from sparl import compute
+from sparl.compute import Tree
 from sparl.nets.layers import init_gru, init_linear
 
 
@@ -33,27 +34,18 @@ def step(weights: Tree, inputs: jax.Array, hidden: jax.Array) -> tuple[jax.Array
     Returns:
         Q-values `[A, C]` over `A` actions and the next hidden state `[h, C]`.
     """
-    hidden = gru_cell(weights["rnn"], jax.nn.relu(linear(weights["fc1"], inputs)), hidden)
-    return linear(weights["fc2"], hidden), hidden
+    return compute.step(weights, inputs, hidden)
 
 
-def unroll(weights: Tree, inputs: jax.Array) -> jax.Array:
+def unroll(weights: Tree, inputs: jax.Array, length: jax.Array) -> jax.Array:
     """Q-values of whole sequences, each from a zero hidden state.
 
     Args:
         weights: Bound weights.
         inputs: `[T, in, C]`.
+        length: int32 `[C]`: how many steps each column has; Q-values past them mean nothing.
 
     Returns:
         `[T, A, C]`.
     """
-
-    def body(hidden: jax.Array, inputs_t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        q, hidden = step(weights, inputs_t, hidden)
-        return hidden, q
-
-    # All four products stay inside the scan: small products of [h, C] that keep to the cache run
-    # faster on XLA's CPU backend than hoisted ones of [h, T C] and the transposes they bring.
-    width = weights["fc1"]["b"].shape[0]
-    _, q = jax.lax.scan(body, initial_hidden(width, inputs.shape[-1]), inputs)
-    return q
+    return compute.unroll(weights, inputs, length)

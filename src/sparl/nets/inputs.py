@@ -18,7 +18,7 @@ def agent_inputs(
     """Stack observation, one-hot last action and one-hot agent id.
 
     Args:
-        obs: `[..., obs_dim, C]` with `C = n B` columns ordered agent by agent.
+        obs: `[..., obs_dim, C]` with `C = B n` columns, the `n` agents of one episode side by side.
         last_actions: Integers `[..., C]`, `NO_ACTION` where there was none.
         num_agents: `n`.
         num_actions: `A`.
@@ -26,8 +26,8 @@ def agent_inputs(
     Returns:
         `[..., obs_dim + A + n, C]`.
     """
-    columns = obs.shape[-1]
     last = last_actions[..., None, :] == jnp.arange(num_actions)[:, None]
-    agent = jnp.arange(columns) // (columns // num_agents) == jnp.arange(num_agents)[:, None]
-    agent = jnp.broadcast_to(agent, (*obs.shape[:-2], num_agents, columns))
+    columns = jnp.arange(obs.shape[-1])
+    agent = columns % num_agents == jnp.arange(num_agents)[:, None]
+    agent = jnp.broadcast_to(agent, (*obs.shape[:-2], num_agents, len(columns)))
     return jnp.concatenate([obs, last.astype(obs.dtype), agent.astype(obs.dtype)], axis=-2)

@@ -1,27 +1,29 @@
-"""Episodes as the learner takes them: feature-major, 32-bit, zero past their end."""
+"""Episodes as the learner takes them: feature-major, zero past their end."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from sparl.compute import native
 from sparl.nets import inputs as net_inputs
 from sparl.replay.ring import Step
 
 
 class Batch(NamedTuple):
-    """`B` episodes of at most `T` steps, `n` agents, `A` actions, `C = n B` columns.
+    """`B` episodes of at most `T` steps, `n` agents, `A` actions, `C = B n` columns.
 
-    Columns of agents are ordered agent by agent: column `a B + b` is agent `a` of episode `b`.
+    Column `b n + a` is agent `a` of episode `b`, so that neighbours end at the same time.
 
     Attributes:
-        inputs: Agent inputs `[T + 1, in, C]`; see `sparl.nets.inputs`.
+        inputs: Agent inputs, float16 `[T + 1, in, C]`; see `sparl.nets.inputs`.
         avail_actions: Boolean `[T + 1, A, C]`; past an episode's end all are available.
         state: `[state_dim, T + 1, B]`.
         actions: Integers `[T, C]`.
         reward: `[T, B]`.
         terminated: Boolean `[T, B]`.
         filled: Boolean `[T, B]`: the step belongs to the episode.
+        length: int32 `[B]`, steps of each episode.
     """
 
     inputs: jax.Array
@@ -31,6 +33,24 @@ class Batch(NamedTuple):
     reward: jax.Array
     terminated: jax.Array
     filled: jax.Array
+    length: jax.Array
+
+
+def _inputs(obs: jax.Array, actions: jax.Array, length: jax.Array, num_actions: int) -> jax.Array:
+    """Agent inputs `[T + 1, in, C]` from `[B, T + 1, n, obs_dim]` and `[B, T + 1, n]`."""
+    episodes, rows, n, obs_dim = obs.shape
+    features = net_inputs.input_dim(obs_dim, num_actions, n)
+    if native.unavailable() is None:
+        inputs = jax.ShapeDtypeStruct((rows, features, episodes * n), jnp.float16)
+        return native.call("sparl_agent_inputs", inputs)(obs, actions, length)
+    seen = jnp.arange(rows)[:, None] <= length
+    obs = obs.transpose(1, 3, 0, 2)  # [T + 1, obs, B, n]
+    obs = jnp.where(seen[:, None, :, None], obs, 0).reshape(rows, obs_dim, -1)
+    # There is no last action at the first step, nor past the end.
+    last = actions.swapaxes(0, 1).astype(jnp.int32)[:-1]  # [T, B, n]
+    last = jnp.where(seen[1:, :, None], last, net_inputs.NO_ACTION).reshape(rows - 1, -1)
+    last = jnp.concatenate([jnp.full_like(last[:1], net_inputs.NO_ACTION), last])
+    return net_inputs.agent_inputs(obs, last, n, num_actions)
 
 
 def to_batch(steps: Step, length: jax.Array, num_actions: int) -> Batch:
@@ -49,26 +69,20 @@ def to_batch(steps: Step, length: jax.Array, num_actions: int) -> Batch:
     seen = row[:, None] <= length  # [T + 1, B], what was seen last included
     filled = row[:-1, None] < length
 
-    obs = steps.obs.transpose(1, 3, 2, 0).astype(jnp.float32)  # [T + 1, obs, n, B]
-    obs = jnp.where(seen[:, None, None], obs, 0)
-    actions = steps.actions.transpose(1, 2, 0).astype(jnp.int32)[:-1]  # [T, n, B]
-    actions = jnp.where(filled[:, None], actions, 0)
-    # There is no last action at the first step, nor past the end.
-    last = jnp.where(filled[:, None], actions, net_inputs.NO_ACTION)
-    last = jnp.concatenate([jnp.full_like(last[:1], net_inputs.NO_ACTION), last])
+    actions = steps.actions.swapaxes(0, 1).astype(jnp.int32)[:-1]  # [T, B, n]
+    actions = jnp.where(filled[..., None], actions, 0)
 
     avail = jnp.unpackbits(steps.avail_actions, axis=-1, count=num_actions)
-    avail = avail.transpose(1, 3, 2, 0).astype(bool) | ~seen[:, None, None]
+    avail = avail.transpose(1, 3, 0, 2).astype(bool) | ~seen[:, None, :, None]
     state = steps.state.transpose(2, 1, 0).astype(jnp.float32)
     columns = n * episodes
     return Batch(
-        inputs=net_inputs.agent_inputs(
-            obs.reshape(rows, -1, columns), last.reshape(rows, columns), n, num_actions
-        ),
+        inputs=_inputs(steps.obs, steps.actions, length, num_actions),
         avail_actions=avail.reshape(rows, num_actions, columns),
         state=jnp.where(seen, state, 0),
         actions=actions.reshape(rows - 1, columns),
         reward=jnp.where(filled, steps.reward.T[:-1], 0),
         terminated=steps.terminated.T[:-1] & filled,
         filled=filled,
+        length=length,
     )

@@ -1,5 +1,6 @@
 """What became of a run's masks: layer by layer in numbers, and over training in a picture."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def inspect(
         env_steps: {name: mask[index] for name, mask in masks.items()}
         for env_steps, masks in load_masks(folder.topology).items()
     }
-    shapes = weight_shapes(jax.eval_shape(build(config).algorithm.init, jax.random.key(0)))
+    program = build(replace(config, compute="auto"))
+    shapes = weight_shapes(jax.eval_shape(program.algorithm.init, jax.random.key(0)))
     if not history and config.topology.kind != "dense":
         raise SparlError(f"{folder.topology} holds no masks yet, or they have been removed")
     last = max(history, default=None)

@@ -85,6 +85,27 @@ def accounting_table(counted: Accounting) -> Table:
     return table
 
 
+def info_table(found: dict[str, Any]) -> Group:
+    """What multiplies on this machine: the versions, and `sparl.compute.native.info`."""
+    table = _table("what multiplies here")
+    table.show_header = False
+    table.add_column()
+    table.add_column()
+    others = [name for name in found["instruction_sets"] if name != found["instruction_set"]]
+    rows = {
+        "sparl": found["sparl"],
+        "JAX": f"{found['jax']}, on {found['backend']}",
+        "sparse weights": "native kernels" if found["kernels"] else "dense products, times masks",
+    }
+    if found["kernels"]:
+        narrower = f" (also {', '.join(others)})" if others else ""
+        rows["instruction set"] = f"{found['instruction_set']}{narrower}"
+        rows["threads"] = str(found["threads"])
+    for name, value in rows.items():
+        table.add_row(name, Text(value))
+    return Group(table, Text(found["reason"] or ""))
+
+
 def _layers(layers: list[dict[str, Any]]) -> Table:
     inspected = "empty_rows" in layers[0]
     table = _table("layers, out x in")

@@ -8,7 +8,7 @@ from sparl.topology.accounting import Accounting, account
 from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
 from sparl.topology.evolve import RULES, Rule, evolve
-from sparl.topology.init import link_counts, random_topology, weight_shapes
+from sparl.topology.init import link_count_tree, link_counts, random_topology, weight_shapes
 from sparl.topology.names import by_name
 from sparl.topology.rigl import rigl
 from sparl.topology.schedule import cosine
@@ -25,6 +25,7 @@ __all__ = [
     "drop_and_grow",
     "erdos_renyi",
     "evolve",
+    "link_count_tree",
     "link_counts",
     "random_topology",
     "rigl",

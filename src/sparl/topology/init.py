@@ -39,6 +39,16 @@ def link_counts(
     return counts
 
 
+def link_count_tree(params: Tree, sparsity: float, distribution: str = "erdos_renyi") -> Tree:
+    """`link_counts` as a tree of the shape of `params`, `None` for what stays dense.
+
+    Raises:
+        InputError: If a layer would keep fewer links than it has outputs.
+    """
+    counts = link_counts(weight_shapes(params), sparsity, distribution)
+    return jax.tree_util.tree_map_with_path(lambda path, _: counts.get(name_of(path)), params)
+
+
 def random_topology(
     key: jax.Array, params: Tree, sparsity: float, distribution: str = "erdos_renyi"
 ) -> Tree:

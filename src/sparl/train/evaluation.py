@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from sparl import methods
@@ -42,13 +41,13 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
         raise InputError(f"seed must lie in [0, {_OFFSET}), got {seed}")
     folder = folders.find(run_dir)
     config = methods.resolve(Config.load(folder.config))
-    program = build(replace(config, eval_episodes=episodes))
+    program = build(replace(config, eval_episodes=episodes, compute="auto"))
     checkpoint = CheckpointStore(folder.checkpoints).restore(log=False)
     if checkpoint is None:
         raise SparlError(f"{run_dir} has no checkpoint yet; `sparl resume {run_dir}` trains on")
-    template = jax.eval_shape(program.init, program.seeds)
-    params, topology = snapshot.params_and_topology(template, checkpoint)
-    values = program.evaluate(params, topology, program.seeds, np.int32(_OFFSET + seed))
+    learner = program.from_masked(snapshot.learner(program.template, checkpoint))
+    number = np.int32(_OFFSET + seed)
+    values = program.evaluate(learner.params, learner.topology, program.seeds, number)
     by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
     return {
         "env": config.env,

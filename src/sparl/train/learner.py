@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import optax
 
 from sparl.algorithms import Algorithm
-from sparl.compute import Tree, bind, dense
+from sparl.compute import (
+    Topology,
+    Tree,
+    bind,
+    carry_over,
+    dense,
+    link_counts_of,
+    to_masked,
+    to_sparse,
+)
 from sparl.replay import Batch, Ring, episode_lengths, gather, to_batch
 from sparl.replay.draw import Draw
 from sparl.topology import Rule, cosine, evolve
@@ -22,8 +31,8 @@ class LearnerState(NamedTuple):
     """Everything that learning changes.
 
     Attributes:
-        params: Online weights and biases; absent links hold zero.
-        topology: Their links.
+        params: Online weights and biases; what is held of absent links is zero.
+        topology: Their links, in the form of the run; see `sparl.compute.forms`.
         target_params: The target network's.
         target_topology: The links that the online network had when the target was copied.
         opt_state: Optimiser moments; absent links hold zero.
@@ -32,9 +41,9 @@ class LearnerState(NamedTuple):
     """
 
     params: Tree
-    topology: Tree
+    topology: Topology
     target_params: Tree
-    target_topology: Tree
+    target_topology: Topology
     opt_state: Any
     updates: jax.Array
     key: jax.Array
@@ -85,8 +94,7 @@ class Learner:
     largest: Callable[[jax.Array], jax.Array]
 
     def init(self, key: jax.Array, params: Tree, topology: Tree) -> LearnerState:
-        """Begin with `params` on `topology`, the target network a copy."""
-        params = bind(params, topology)
+        """Begin with `params` on `topology`, in any form, the target network a copy."""
         copy = jax.tree.map(jnp.copy, (params, topology))
         return LearnerState(
             params=params,
@@ -96,6 +104,43 @@ class Learner:
             opt_state=self.optimizer.init(params),
             updates=jnp.zeros((), jnp.int32),
             key=key,
+        )
+
+    def to_masked(self, state: LearnerState) -> LearnerState:
+        """The same state with all weights and moments in the masked form, which any machine reads.
+
+        Weights that have all links stay as they are.
+        """
+        params, topology = to_masked(state.params, state.topology)
+        target_params, target_topology = to_masked(state.target_params, state.target_topology)
+
+        def spread(moments: jax.Array, links: Any) -> jax.Array:
+            return to_masked(moments, links)[0]
+
+        return state._replace(
+            params=params,
+            topology=topology,
+            target_params=target_params,
+            target_topology=target_topology,
+            opt_state=optax.tree_utils.tree_map_params(
+                self.optimizer, spread, state.opt_state, state.topology
+            ),
+        )
+
+    def to_sparse(self, state: LearnerState, counts: Tree) -> LearnerState:
+        """A state in the masked form in the sparse one; see `sparl.compute.to_sparse`."""
+        params, topology = to_sparse(state.params, state.topology, counts)
+        target_params, target_topology = to_sparse(
+            state.target_params, state.target_topology, counts
+        )
+        return state._replace(
+            params=params,
+            topology=topology,
+            target_params=target_params,
+            target_topology=target_topology,
+            opt_state=optax.tree_utils.tree_map_params(
+                self.optimizer, carry_over, state.opt_state, state.topology, topology
+            ),
         )
 
     def learn(
@@ -166,15 +211,15 @@ class Learner:
 
         def change(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
             key, evolve_key = jax.random.split(state.key)
+            params, masks = to_masked(state.params, state.topology)
             # Absent links hold zero, so binding them as present changes no value and yields the
             # gradient that they would have.
-            everywhere = dense(state.params)
-            gradients, scalars = self._gradients(state, everywhere, batch, env_steps)
-            params, topology, changed = evolve(
-                rule, evolve_key, state.params, state.topology, gradients, fraction
-            )
+            gradients, scalars = self._gradients(state, params, dense(params), batch, env_steps)
+            params, masks, changed = evolve(rule, evolve_key, params, masks, gradients, fraction)
+            counts = link_counts_of(state.params, state.topology)
+            params, topology = to_sparse(params, masks, counts)
             opt_state = optax.tree_utils.tree_map_params(
-                self.optimizer, bind, state.opt_state, topology
+                self.optimizer, carry_over, state.opt_state, state.topology, topology
             )
             state = state._replace(
                 params=params,
@@ -201,7 +246,7 @@ class Learner:
     def _gradient_step(
         self, state: LearnerState, batch: Batch, env_steps: jax.Array
     ) -> tuple[LearnerState, dict[str, jax.Array]]:
-        gradients, scalars = self._gradients(state, state.topology, batch, env_steps)
+        gradients, scalars = self._gradients(state, state.params, state.topology, batch, env_steps)
         steps, opt_state = self.optimizer.update(gradients, state.opt_state, state.params)
         state = state._replace(
             params=optax.apply_updates(state.params, steps),
@@ -212,14 +257,19 @@ class Learner:
         return state, scalars | norms
 
     def _gradients(
-        self, state: LearnerState, topology: Tree, batch: Batch, env_steps: jax.Array
+        self,
+        state: LearnerState,
+        params: Tree,
+        topology: Topology,
+        batch: Batch,
+        env_steps: jax.Array,
     ) -> tuple[Tree, dict[str, jax.Array]]:
         target_weights = bind(state.target_params, state.target_topology)
 
         def loss(params: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
             return self.algorithm.loss(bind(params, topology), target_weights, batch, env_steps)
 
-        return jax.grad(loss, has_aux=True)(state.params)
+        return jax.grad(loss, has_aux=True)(params)
 
     def _on_batch(
         self,
@@ -233,7 +283,10 @@ class Learner:
         key, draw_key = jax.random.split(state.key)
         state = state._replace(key=key)
         episodes = self.draw(draw_key, ring.live)
-        longest = self.largest(jnp.max(episode_lengths(ring, episodes)))
+        # The longest first, so that neighbours end at the same time and compute skips the rest.
+        lengths_of = episode_lengths(ring, episodes)
+        episodes = episodes[jnp.argsort(-lengths_of)]
+        longest = self.largest(jnp.max(lengths_of))
 
         def on_steps(steps: int, state: LearnerState) -> T:
             return fn(state, to_batch(*gather(ring, episodes, steps), self.num_actions))

@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-import jax
 import numpy as np
 from rich.console import Console
 
 from sparl import methods
+from sparl.compute import Topology, native
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
 from sparl.replay import Ring
@@ -136,7 +136,7 @@ class _Run:
             state = self._restore_or_begin()
             self.clock = Clock(self.books, begun)
             # Links move, but their number never changes.
-            layers = layer_table(self.program, state.learner.topology)
+            layers = layer_table(self.program, self._masks(state))
             self.sparsity = measured_sparsity(layers)
             self.metrics = JsonlLogger(self.folder.metrics, self.books.metrics_bytes)
             try:
@@ -163,11 +163,12 @@ class _Run:
         checkpoint = self.store.restore()
         if checkpoint is None:
             state = self.program.init(self.program.seeds)
-            save_masks(self.folder.topology, 0, state.learner.topology)
+            save_masks(self.folder.topology, 0, self._masks(state))
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
-        if checkpoint.info["config"] != asdict(self.config):
+        # In which form weights are held is for each machine to choose.
+        if checkpoint.info["config"] | {"compute": self.config.compute} != asdict(self.config):
             raise InputError(
                 f"{self.folder.config} has been changed since the checkpoint was written: change "
                 "it back to resume, or train into another folder with `sparl train --config`"
@@ -175,13 +176,25 @@ class _Run:
         self.books = Books(**checkpoint.info["books"])
         self.saved = self.books.env_steps
         self.display.message(f"resuming at env step {self.books.env_steps}")
-        template = jax.eval_shape(self.program.init, self.program.seeds)
-        return snapshot.restore(template, checkpoint)
+        state = snapshot.restore(self.program.template, checkpoint)
+        return state._replace(learner=self.program.from_masked(state.learner))
+
+    def _portable(self, state: TrainState) -> TrainState:
+        """The state as checkpoints hold it: any machine can go on from it."""
+        return state._replace(learner=self.program.to_masked(state.learner))
+
+    def _masks(self, state: TrainState) -> Topology:
+        return self._portable(state).learner.topology
 
     def _compile(self) -> None:
+        if self.config.compute == "auto" and self.program.form == "masked":
+            why = (
+                native.unavailable() or "below sparsity 0.8 `auto` does not use the sparse kernels"
+            )
+            self.display.message(f"multiplying dense products by masks: {why}")
         self.display.message(
-            f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env}, "
-            "which takes about half a minute"
+            f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env} for "
+            f"{self.program.form} compute, which takes about half a minute"
         )
         self.program = self.program.compiled()
         self.clock.compiled()
@@ -199,7 +212,7 @@ class _Run:
             self._evaluate(state)
         self._save(state)
         self.store.wait()
-        result = summarise(self.program, self.books, state.learner.topology)
+        result = summarise(self.program, self.books, self._masks(state))
         result.save(self.folder.result)
         return result
 
@@ -324,6 +337,7 @@ class _Run:
         self.clock.read()
         self.books.metrics_bytes = self.metrics.position()
         # Before the checkpoint, which is what a resumed run takes for done.
+        state = self._portable(state)
         save_masks(self.folder.topology, self.books.env_steps, state.learner.topology)
         segments, live_from = snapshot.new_episodes(state.ring, self.store.ends())
         self.store.save(

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import optax
 
 from sparl import algorithms, envs, replay, targets
-from sparl.compute import Tree, bind, dense
+from sparl.compute import Topology, Tree, bind, choose, dense
 from sparl.config import Config
 from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
-from sparl.topology import RULES, Accounting, account, random_topology
+from sparl.topology import RULES, Accounting, account, link_count_tree, random_topology
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
@@ -40,6 +40,7 @@ class Program:
     Attributes:
         config: The resolved configuration.
         spec: Sizes of the environment.
+        form: In which weights are held; see `sparl.compute.forms`.
         algorithm: Networks and loss.
         init: `(seeds [S])` to a `TrainState`.
         collect: `(params, topology, rollout)` to a rollout and what finished.
@@ -50,10 +51,13 @@ class Program:
         sync_target: `(learner, due [S])` to a learner.
         evaluate: `(params, topology, seeds [S], number)` to means over episodes, each `[S]`. The
             number of an evaluation selects its random keys, which training never uses.
+        to_masked: A learner to one whose weights are in the masked form; see `sparl.compute`.
+        from_masked: And back to the form of this program.
     """
 
     config: Config
     spec: EnvSpec
+    form: str
     algorithm: algorithms.Algorithm
     init: Callable[..., TrainState]
     collect: Callable[..., tuple[RolloutState, Finished]]
@@ -62,11 +66,23 @@ class Program:
     evolve: Callable[..., tuple[LearnerState, dict[str, jax.Array]]]
     sync_target: Callable[..., LearnerState]
     evaluate: Callable[..., dict[str, jax.Array]]
+    to_masked: Callable[[LearnerState], LearnerState]
+    from_masked: Callable[[LearnerState], LearnerState]
 
     @property
     def seeds(self) -> jax.Array:
         """The seeds, integers `[S]`."""
         return self.config.seed + jnp.arange(self.config.num_seeds)
+
+    @property
+    def template(self) -> TrainState:
+        """Shapes and types of what checkpoints hold: a state with a learner in the masked form."""
+
+        def portable(seeds: jax.Array) -> TrainState:
+            state = self.init(seeds)
+            return state._replace(learner=self.to_masked(state.learner))
+
+        return jax.eval_shape(portable, self.seeds)
 
     def check(self) -> None:
         """Check what only the built program can tell, at the cost of tracing.
@@ -123,9 +139,10 @@ def build(config: Config) -> Program:
     """The program of a resolved configuration, not yet compiled.
 
     Raises:
-        InputError: If the environment is unknown.
+        InputError: If the environment is unknown, or `config.compute` not possible.
     """
     seeds = config.num_seeds
+    form = choose(config.compute, config.sparsity)
     env = envs.make(config.env)
     spec = env.spec
     target = targets.compose(config.target, gamma=config.gamma, total_steps=config.total_steps)
@@ -151,17 +168,23 @@ def build(config: Config) -> Program:
         largest=partial(largest, num_seeds=seeds),
     )
 
+    counts = initial_counts(config, jax.eval_shape(algorithm.init, jax.random.key(0)))
+
     def init(seed: jax.Array) -> TrainState:
         params_key, topology_key, rollout_key, learner_key = (
             _stream(seed, name) for name in ("params", "topology", "rollout", "learner")
         )
         params = algorithm.init(params_key)
-        topology = initial_topology(config, topology_key, params)
+        masks = initial_masks(config, topology_key, params)
+        masked = learner.init(learner_key, bind(params, masks), masks)
         return TrainState(
             rollout=rollout.init(rollout_key),
             ring=replay.init(spec, capacity=config.replay.capacity, reserve=config.replay.reserve),
-            learner=learner.init(learner_key, params, topology),
+            learner=from_masked(masked),
         )
+
+    def from_masked(state: LearnerState) -> LearnerState:
+        return learner.to_sparse(state, counts) if form == "sparse" else state
 
     def collect(params: Tree, topology: Tree, state: RolloutState) -> tuple:
         return rollout.collect(bind(params, topology), state)
@@ -187,6 +210,7 @@ def build(config: Config) -> Program:
     return Program(
         config=config,
         spec=spec,
+        form=form,
         algorithm=algorithm,
         init=jit(init),
         collect=jit(collect, donate_argnums=2),
@@ -195,14 +219,23 @@ def build(config: Config) -> Program:
         evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
         sync_target=jit(learner.sync_target, donate_argnums=0),
         evaluate=jit(evaluate, shared=(3,)),
+        to_masked=jit(learner.to_masked),
+        from_masked=jit(from_masked),
     )
 
 
-def initial_topology(config: Config, key: jax.Array, params: Tree) -> Tree:
-    """The links that a run starts with."""
+def initial_masks(config: Config, key: jax.Array, params: Tree) -> Topology:
+    """The links that a run starts with; `None` for each weight that has all."""
     if config.topology.kind == "dense":
         return dense(params)
     return random_topology(key, params, config.sparsity, config.topology.distribution)
+
+
+def initial_counts(config: Config, params: Tree) -> Tree:
+    """How many links each weight has, which never changes; `None` for those that have all."""
+    if config.topology.kind == "dense":
+        return dense(params)
+    return link_count_tree(params, config.sparsity, config.topology.distribution)
 
 
 def _check_replay(config: Config, spec: EnvSpec, ring: Ring) -> None:

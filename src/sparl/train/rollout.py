@@ -17,13 +17,13 @@ from sparl.replay.ring import action_type, empty_step
 
 
 class RolloutState(NamedTuple):
-    """`E` environments in the middle of their episodes, `n` agents, `C = n E` columns.
+    """`E` environments in the middle of their episodes, `n` agents, `C = E n` columns.
 
     Attributes:
         env_state: The environments' states, leaves `[E, ...]`.
         seen: What was seen last, leaves `[E, ...]`.
         hidden: The agents' hidden states `[h, C]`.
-        last_actions: Integers `[n, E]`.
+        last_actions: Integers `[E, n]`.
         steps: Steps of each running episode so far `[E]`.
         episode_return: Undiscounted return of each running episode so far `[E]`.
         history: The last rows of every environment, leaves `[episode_limit, E, ...]`.
@@ -95,7 +95,7 @@ class Rollout:
             env_state=env_state,
             seen=seen,
             hidden=self.algorithm.initial_hidden(spec.num_agents * envs),
-            last_actions=jnp.full((spec.num_agents, envs), NO_ACTION),
+            last_actions=jnp.full((envs, spec.num_agents), NO_ACTION),
             steps=jnp.zeros(envs, jnp.int32),
             episode_return=jnp.zeros(envs),
             history=jax.tree.map(
@@ -130,7 +130,7 @@ class Rollout:
             q, hidden = self._q(weights, seen, last, hidden)
             actions = _greedy(q, seen.avail_actions)
             keys = jax.random.split(key, episodes)
-            env_state, seen = jax.vmap(self.env.step)(keys, env_state, actions.T)
+            env_state, seen = jax.vmap(self.env.step)(keys, env_state, actions)
             total = total + jnp.where(running, seen.reward * self.reward_scale, 0)
             length = length + running
             won = won | (running & seen.won)
@@ -141,7 +141,7 @@ class Rollout:
             env_state,
             seen,
             self.algorithm.initial_hidden(n * episodes),
-            jnp.full((n, episodes), NO_ACTION),
+            jnp.full((episodes, n), NO_ACTION),
             jnp.ones(episodes, bool),
             jnp.zeros(episodes),
             jnp.zeros(episodes, jnp.int32),
@@ -166,14 +166,14 @@ class Rollout:
 
         # Stepping.
         keys = jax.random.split(step_key, envs)
-        env_state, seen = jax.vmap(self.env.step)(keys, state.env_state, actions.T)
+        env_state, seen = jax.vmap(self.env.step)(keys, state.env_state, actions)
         reward = seen.reward * self.reward_scale
         steps = state.steps + 1
         # The limit also where the environment has none, as an episode must fit its place.
         ended = seen.terminated | seen.truncated | (steps >= self.env.spec.episode_limit)
         episode_return = state.episode_return + reward
-        before = _row(state.seen, actions.T, reward, seen.terminated)
-        after = _row(seen, actions.T, reward, seen.terminated)
+        before = _row(state.seen, actions, reward, seen.terminated)
+        after = _row(seen, actions, reward, seen.terminated)
         record = (before, after, ended, steps, episode_return, seen.won)
 
         # Starting anew where an episode has ended.
@@ -184,12 +184,12 @@ class Rollout:
         env_state, seen = jax.lax.cond(
             self.anywhere(jnp.any(ended)), restart, lambda current: current, (env_state, seen)
         )
-        fresh_columns = jnp.tile(ended, self.env.spec.num_agents)
+        fresh_columns = jnp.repeat(ended, self.env.spec.num_agents)
         return RolloutState(
             env_state=env_state,
             seen=seen,
             hidden=jnp.where(fresh_columns, 0, hidden),
-            last_actions=jnp.where(ended, NO_ACTION, actions),
+            last_actions=jnp.where(ended[:, None], NO_ACTION, actions),
             steps=jnp.where(ended, 0, steps),
             episode_return=jnp.where(ended, 0, episode_return),
             history=state.history,
@@ -203,10 +203,10 @@ class Rollout:
     def _q(
         self, weights: Tree, seen: TimeStep, last_actions: jax.Array, hidden: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Q-values `[A, n, E]` and the next hidden state `[h, n E]`."""
+        """Q-values `[A, E, n]` and the next hidden state `[h, E n]`."""
         spec = self.env.spec
         columns = last_actions.size
-        obs = seen.obs.transpose(2, 1, 0).reshape(spec.obs_dim, columns)
+        obs = seen.obs.transpose(2, 0, 1).reshape(spec.obs_dim, columns)
         inputs = agent_inputs(obs, last_actions.reshape(-1), spec.num_agents, spec.num_actions)
         q, hidden = self.algorithm.act(weights, inputs, hidden)
         return q.reshape(-1, *last_actions.shape), hidden
@@ -254,8 +254,8 @@ def _row(seen: TimeStep, actions: jax.Array, reward: jax.Array, terminated: jax.
 
 
 def _greedy(q: jax.Array, avail_actions: jax.Array) -> jax.Array:
-    """Greedy available actions `[n, E]` from `[A, n, E]` and `[E, n, A]`."""
-    return jnp.argmax(jnp.where(avail_actions.transpose(2, 1, 0), q, -jnp.inf), axis=0)
+    """Greedy available actions `[E, n]` from `[A, E, n]` and `[E, n, A]`."""
+    return jnp.argmax(jnp.where(avail_actions.transpose(2, 0, 1), q, -jnp.inf), axis=0)
 
 
 def _epsilon_greedy(

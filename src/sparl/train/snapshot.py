@@ -15,6 +15,7 @@ from sparl.errors import SparlError
 from sparl.replay import Ring, Step
 from sparl.topology import by_name
 from sparl.train.checkpoint import Arrays, Checkpoint, Segment
+from sparl.train.learner import LearnerState
 from sparl.train.program import TrainState
 
 
@@ -69,12 +70,11 @@ def restore(template: TrainState, checkpoint: Checkpoint) -> TrainState:
     return state._replace(ring=_refill(state.ring, template.ring.steps, checkpoint))
 
 
-def params_and_topology(template: TrainState, checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """Only the online network: its parameters and topology, leaves with an axis of seeds."""
-    online = {"learner": {"params": template.learner.params, "topology": template.learner.topology}}
-    leaves = [_revive(name, leaf, checkpoint.state[name]) for name, leaf in by_name(online).items()]
-    learner = jax.tree.unflatten(jax.tree.structure(online), leaves)["learner"]
-    return learner["params"], learner["topology"]
+def learner(template: TrainState, checkpoint: Checkpoint) -> LearnerState:
+    """The learner alone, without the replay."""
+    alone = {"learner": template.learner}
+    leaves = [_revive(name, leaf, checkpoint.state[name]) for name, leaf in by_name(alone).items()]
+    return jax.tree.unflatten(jax.tree.structure(alone), leaves)["learner"]
 
 
 def _without_rows(state: TrainState) -> TrainState:

@@ -1,0 +1,71 @@
+// Tasks on XLA's thread pool. The order of tasks never shows in a result.
+#ifndef SPARL_THREADS_H_
+#define SPARL_THREADS_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <new>
+
+#include "xla/ffi/api/ffi.h"
+
+namespace sparl {
+
+// Runs task(0) ... task(count - 1), some of them on the pool, and returns when all are done. The
+// caller takes part, and waits only for tasks that another thread has begun, never for one that is
+// still queued: so a caller that is a thread of the pool itself cannot lock up.
+template <class Task>
+void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
+  const int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
+  if (helpers < 1) {
+    for (int64_t i = 0; i < count; ++i) task(i);
+    return;
+  }
+  struct Shared {
+    std::atomic<int64_t> next{0};
+    int64_t done = 0;
+    std::mutex mutex;
+    std::condition_variable all_done;
+  };
+  auto shared = std::make_shared<Shared>();
+  // `task` is alive as long as one is unfinished; a helper that comes later finds none to take.
+  auto work = [shared, count, run = &task] {
+    int64_t finished = 0;
+    for (int64_t i; (i = shared->next.fetch_add(1)) < count; ++finished) (*run)(i);
+    if (finished == 0) return;
+    std::lock_guard<std::mutex> lock(shared->mutex);
+    shared->done += finished;
+    if (shared->done == count) shared->all_done.notify_all();
+  };
+  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(work)(work));
+  work();
+  std::unique_lock<std::mutex> lock(shared->mutex);
+  shared->all_done.wait(lock, [&] { return shared->done == count; });
+}
+
+// Memory that a thread keeps between calls; contents are whatever the last one left. It begins with
+// a line of the cache, since vectors that cross lines load at half the speed.
+inline float* scratch(int64_t floats, int which) {
+  constexpr std::align_val_t kLine{64};
+  struct Free {
+    void operator()(float* memory) const { ::operator delete[](memory, kLine); }
+  };
+  struct Block {
+    std::unique_ptr<float[], Free> memory;
+    int64_t size = 0;
+  };
+  thread_local Block blocks[2];
+  Block& block = blocks[which];
+  if (block.size < floats) {
+    block.memory.reset();
+    block.memory.reset(static_cast<float*>(::operator new[](floats * sizeof(float), kLine)));
+    block.size = floats;
+  }
+  return block.memory.get();
+}
+
+}  // namespace sparl
+
+#endif  // SPARL_THREADS_H_

@@ -1,0 +1,66 @@
+"""Which form of compute a run takes, and what happens where there are no kernels."""
+
+import pytest
+
+from sparl import compute
+from sparl.compute import native
+from sparl.errors import InputError
+
+
+@pytest.fixture
+def no_kernels(monkeypatch):
+    monkeypatch.setattr(native, "unavailable", lambda: "the sparse kernels were not built")
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    monkeypatch.setattr(native, "unavailable", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sparsity", "form"),
+    [
+        ("auto", 0.0, "dense"),
+        ("dense", 0.0, "dense"),
+        ("auto", 0.95, "sparse"),
+        ("auto", 0.8, "sparse"),
+        ("auto", 0.79, "masked"),
+        ("sparse", 0.1, "sparse"),
+        ("masked", 0.95, "masked"),
+    ],
+)
+def test_choice_with_kernels(kernels, wanted, sparsity, form):
+    assert compute.choose(wanted, sparsity) == form
+
+
+def test_choice_without_kernels(no_kernels):
+    assert compute.choose("auto", 0.95) == "masked"
+    with pytest.raises(InputError, match="were not built; or choose 'masked' or 'auto'"):
+        compute.choose("sparse", 0.95)
+    with pytest.raises(InputError, match="were not built"):
+        native.call("sparl_take", ())
+
+
+def test_no_library_is_no_error_until_it_is_needed(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "libsparl.so")
+    native.library.cache_clear()
+    try:
+        assert native.library() is None
+        assert "install a C++ compiler" in native.unavailable()
+        assert native.instruction_sets() == []
+        assert not native.info()["kernels"]
+    finally:
+        native.library.cache_clear()
+
+
+def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
+    if native.library() is None:
+        pytest.skip(native.unavailable())
+    monkeypatch.setenv("SPARL_ISA", "avx1024")
+    native.library.cache_clear()
+    try:
+        with pytest.raises(InputError, match="SPARL_ISA is 'avx1024', but this machine has"):
+            native.library()
+    finally:
+        monkeypatch.undo()
+        native.library.cache_clear()
