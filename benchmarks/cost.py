@@ -1,12 +1,12 @@
-"""What one update and one env step cost, dense and masked, map by map.
+"""What one update and one env step cost in each form of compute, map by map.
 
     python benchmarks/cost.py
     python benchmarks/cost.py --maps 3m --json cost.json
 
-Dense and masked programs take turns in one process, so their ratio holds although the machine's
-speed drifts. An update is one gradient step on a batch of 32 episodes: `played` of the lengths that
-a random policy plays, `longest` as if all lasted to the time limit. An env step is one environment
-stepped once by its agents' epsilon-greedy policy, recording included.
+Programs take turns in one process, so their ratios hold although the machine's speed drifts. An
+update is one gradient step on a batch of 32 episodes: `played` of the lengths that a random policy
+plays, `longest` as if all lasted to the time limit. An env step is one environment stepped once by
+its agents' epsilon-greedy policy, recording included.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from sparl.compute import native
 from sparl.config import Config, ReplayConfig
 from sparl.methods import resolve
 from sparl.replay import Ring
@@ -68,12 +69,15 @@ class Subject:
 
 
 def measure(map_name: str, repeats: int) -> dict:
-    """Median times of one map, and the ratio of masked to dense, pair by pair."""
+    """Median times of one map, and what each form takes against masked, pair by pair."""
     config = Config(env=f"smax:{map_name}", replay=ReplayConfig(capacity=256))
+    mast = replace(config, method="mast", sparsity=SPARSITY[map_name])
     subjects = {
         "dense": Subject(replace(config, method="dense")),
-        "masked": Subject(replace(config, method="mast", sparsity=SPARSITY[map_name])),
+        "masked": Subject(replace(mast, compute="masked")),
     }
+    if not native.unavailable():
+        subjects["sparse"] = Subject(replace(mast, compute="sparse"))
     steps = config.num_envs * config.chunk
     parts = {
         "env_step_us": (lambda s: s.env_step(), 1e6 / steps),
@@ -89,9 +93,10 @@ def measure(map_name: str, repeats: int) -> dict:
                 part(subject)
                 if repeat:  # the first is a warm-up
                     times[label].append((time.perf_counter() - begun) * scale)
-        ratios = [m / d for m, d in zip(times["masked"], times["dense"], strict=True)]
         row[name] = {label: statistics.median(values) for label, values in times.items()}
-        row[name]["masked/dense"] = statistics.median(ratios)
+        for label in set(times) - {"masked"}:
+            ratios = [m / t for m, t in zip(times["masked"], times[label], strict=True)]
+            row[name][f"masked/{label}"] = statistics.median(ratios)
     return row
 
 
@@ -103,8 +108,9 @@ def main() -> None:
     args = parser.parse_args()
 
     rows = []
-    table = Table(title="medians; ratio masked / dense")
-    for name in ("map", "sparsity", "part", "dense", "masked", "ratio"):
+    table = Table(title="medians")
+    columns = ("dense", "masked", "sparse", "masked/dense", "masked/sparse")
+    for name in ("map", "sparsity", "part", *columns):
         table.add_column(name, justify="left" if name in ("map", "part") else "right")
     for map_name in args.maps:
         row = measure(map_name, args.repeats)
@@ -115,9 +121,7 @@ def main() -> None:
                 map_name,
                 f"{row['sparsity']:.2f}",
                 part,
-                f"{values['dense']:.2f}",
-                f"{values['masked']:.2f}",
-                f"{values['masked/dense']:.2f}",
+                *(f"{values[name]:.2f}" if name in values else "-" for name in columns),
             )
     Console().print(table)
     report = {
