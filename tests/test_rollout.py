@@ -12,6 +12,7 @@ from sparl import replay
 from sparl.config import Config, NetworkConfig, ReplayConfig
 from sparl.envs.make import INTERFACES
 from sparl.methods import resolve
+from sparl.nets.inputs import NO_ACTION
 from sparl.train.program import build
 from toy import Toy
 
@@ -72,6 +73,20 @@ def test_stored_episodes_are_whole(num_seeds):
             chosen = np.asarray(steps.actions[i, :length])
             assert all(chosen[t].max() < 2 for t in range(1, length, 2))
     assert len(numbers) > 10 * num_seeds
+
+
+def test_an_episode_begins_without_memory():
+    program = program_of(CONFIG)
+    rollout, _, learner = program.init(program.seeds)
+    begun = 0
+    for _ in range(12):
+        rollout, _ = program.collect(learner.params, learner.topology, rollout)
+        fresh = np.asarray(rollout.steps[0]) == 0
+        hidden = np.asarray(rollout.hidden[0]).reshape(8, 3, 2)  # Units, environments, agents.
+        assert ((hidden == 0).all(axis=0) == fresh[:, None]).all()
+        assert ((np.asarray(rollout.last_actions[0]) == NO_ACTION) == fresh[:, None]).all()
+        begun += fresh.sum()
+    assert begun > 0
 
 
 def test_no_target_crosses_the_end_of_an_episode():
