@@ -324,6 +324,21 @@ def test_no_file_serves_two_checkpoints(folder):
         assert len(files) == len(set(files)) == len(list(folder.glob("*.safetensors")))
 
 
+def test_nothing_is_built_on_a_damaged_older_checkpoint(folder):
+    save_all(folder, 6)
+    flip(only(folder, "log-seed-0-000000005-*"))
+    store = CheckpointStore(folder)
+    assert store.restore().step == 6
+    save(store, 7)
+    save(store, 8)
+    store.close()
+    for step in (8, 7):
+        found = restore(folder)
+        check(found)
+        assert found.step == step
+        flip(only(folder, f"state-{step:09d}-*"))
+
+
 def test_when_all_are_damaged_all_are_named(folder):
     save_all(folder, 6)
     damaged = [only(folder, f"log-seed-0-{step:09d}-*") for step in (5, 6)]

@@ -58,8 +58,8 @@ REFUSED = {
     "chunk": ("--eval-every 100", "eval_every must be at least the 200 env steps of a chunk"),
     "lambda of one step": (
         "--method rigl --target.lam 0.8",
-        "target.lam 0.8 changes nothing, as target.kind is 'one_step': leave --target.lam out, or "
-        "choose --target.kind td_lambda",
+        "target.lam 0.8 changes nothing, as target.kind is 'one_step': leave --target.lam at its "
+        "default 0.6, or choose --target.kind td_lambda",
     ),
     "burn-in of one step": ("--target.kind one_step --target.burn-in 0", "leave --target.burn-in"),
     "window of uniform": ("--method set --replay.window 50", "choose --replay.kind dual"),

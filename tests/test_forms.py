@@ -53,6 +53,18 @@ def test_no_library_is_no_error_until_it_is_needed(monkeypatch, tmp_path):
         native.library.cache_clear()
 
 
+def test_a_library_that_does_not_load_is_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "libsparl.so")
+    native.LIBRARY.write_bytes(b"not a library")
+    native.library.cache_clear()
+    try:
+        assert "the sparse kernels cannot be loaded (" in native.unavailable()
+        assert not native.info()["kernels"]
+        assert compute.choose("auto", 0.95) == "masked"
+    finally:
+        native.library.cache_clear()
+
+
 def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
     if native.library() is None:
         pytest.skip(native.unavailable())

@@ -185,11 +185,7 @@ def _train_defaults(argv: list[str]) -> Train | None:
     config = Config.load(known.config)
     if known.method not in (None, config.method):
         # Another method's parts, not those that were written down for the first one.
-        config = dataclasses.replace(
-            methods.without_parts(config),
-            sparsity=config.sparsity or Config().sparsity,
-            compute="auto",
-        )
+        config = methods.with_method(config, known.method)
     return Train(settings=config)
 
 

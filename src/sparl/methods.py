@@ -62,7 +62,8 @@ def resolve(config: Config) -> Config:
 
     Raises:
         InputError: If the method or one of its parts is unknown, a value is out of range, or the
-            parts do not go together, or a setting was changed that no part in use looks at.
+            parts do not go together, or a setting of `USED_BY` was changed that no part in use
+            looks at.
     """
     _require_known("method", config.method, METHODS)
     method = METHODS[config.method]
@@ -88,14 +89,28 @@ def resolve(config: Config) -> Config:
     return _settle_sparsity(config)
 
 
-def without_parts(config: Config) -> Config:
-    """`config` with all parts, and the settings that only some parts use, left to the method."""
-    for name in (*USED_BY, *(choice for choice, _ in USED_BY.values())):
-        group, field = name.split(".")
+def with_method(config: Config, name: str) -> Config:
+    """`config` with another method and its parts; settings that none of them uses are defaults.
+
+    Raises:
+        InputError: If the method is unknown.
+    """
+    _require_known("method", name, METHODS)
+    method = METHODS[name]
+    parts = {
+        "topology.kind": method.topology,
+        "target.kind": method.target,
+        "target.operator": method.operator,
+        "replay.kind": method.replay,
+    }
+    unused = [setting for setting, (choice, users) in USED_BY.items() if parts[choice] not in users]
+    for setting in (*parts, *unused):
+        group, field = setting.split(".")
         default = getattr(getattr(Config(), group), field)
         own = replace(getattr(config, group), **{field: default})
         config = replace(config, **{group: own})
-    return config
+    sparsity = config.sparsity or Config().sparsity
+    return replace(config, method=name, sparsity=sparsity, compute="auto")
 
 
 def _either(own: str, of_method: str) -> str:
@@ -109,8 +124,8 @@ def _require_used(config: Config) -> None:
         if value != default and chosen not in parts:
             flag = "--" + name.replace("_", "-")
             raise InputError(
-                f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} out, or "
-                f"choose --{choice} {' or '.join(parts)}"
+                f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} at its "
+                f"default {default}, or choose --{choice} {' or '.join(parts)}"
             )
 
 

@@ -35,17 +35,20 @@ def choose(wanted: str, sparsity: float) -> str:
             return "dense"
         raise InputError(
             f"compute {wanted!r} is for weights of which some are absent, and none is: "
-            "leave --compute out, or choose another --method"
+            "choose 'auto' or 'dense' for --compute, or another --method"
         )
     if wanted == "dense":
         raise InputError(
             f"compute 'dense' keeps every link, but at sparsity {sparsity} some are absent: "
-            "leave --compute out, or pass --method dense"
+            "choose 'auto' or 'masked' for --compute, or --method dense"
         )
     if wanted == "auto":
         return "sparse" if sparsity >= SPARSE_FROM and not native.unavailable() else "masked"
     if wanted == "sparse" and (why := native.unavailable()):
-        raise InputError(f"compute 'sparse' is not possible: {why}; or choose 'masked' or 'auto'")
+        raise InputError(
+            f"compute 'sparse' is not possible: {why}; or choose 'masked' or 'auto' (--compute, or "
+            "in the config.json of a run that is to be resumed)"
+        )
     return wanted
 
 

@@ -66,7 +66,11 @@ def unavailable() -> str | None:
             f"the sparse kernels run on CPUs, and JAX computes on {jax.default_backend()!r}: "
             "set JAX_PLATFORMS=cpu to use them"
         )
-    if library() is None:
+    try:
+        found = library()
+    except OSError as error:
+        return f"the sparse kernels cannot be loaded ({error}): install sparl again"
+    if found is None:
         return (
             "the sparse kernels were not built: install a C++ compiler (on Debian: "
             "apt-get install g++) and install sparl again"
@@ -88,14 +92,14 @@ def info() -> dict[str, Any]:
         `None`; `instruction_set`, the one they use, and `instruction_sets`, all of this machine
         that there are kernels for; `threads` that they share the work among.
     """
-    loaded = library()
     why = unavailable()
+    loaded = library() if why is None else None
     return {
         "backend": jax.default_backend(),
         "kernels": why is None,
         "reason": why,
         "instruction_set": None if loaded is None else loaded.sparl_chosen().decode(),
-        "instruction_sets": instruction_sets(),
+        "instruction_sets": [] if loaded is None else _instruction_sets(loaded),
         "threads": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),

@@ -182,7 +182,10 @@ class CheckpointStore:
             self._kept = [manifest]
             for older in steps[index + 1 : index + self._keep]:
                 with suppress(_DamagedError):
-                    self._kept.insert(0, self._read_manifest(older))
+                    manifest = self._read_manifest(older)
+                    if log:  # The next save may extend it.
+                        self._read_checkpoint(manifest, [], log=True)
+                    self._kept.insert(0, manifest)
             return checkpoint
         if problems:
             raise SparlError(

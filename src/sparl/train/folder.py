@@ -79,7 +79,8 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
     Raises:
         InputError: If the folder holds a run and `overwrite` is not set, holds something else,
             which is never deleted, or cannot be where it was asked for.
-        SparlError: If the folder cannot be written for another reason, such as a full disk.
+        SparlError: If another process is training into the folder, or it cannot be written for
+            another reason, such as a full disk.
     """
     folder = RunFolder(path)
     if path.is_symlink() or (path.exists() and not _is_empty(path)):
@@ -92,7 +93,8 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
             )
     try:
         if overwrite and path.exists():
-            shutil.rmtree(path)
+            with folder.locked():  # Or another process would go on training into what is gone.
+                shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         config.save(folder.config)
     except OSError as error:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sparl import methods
 from sparl.compute import Topology, native
+from sparl.compute.forms import SPARSE_FROM
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
 from sparl.replay import Ring
@@ -188,9 +189,8 @@ class _Run:
 
     def _compile(self) -> None:
         if self.config.compute == "auto" and self.program.form == "masked":
-            why = (
-                native.unavailable() or "below sparsity 0.8 `auto` does not use the sparse kernels"
-            )
+            dense_enough = f"below sparsity {SPARSE_FROM} `auto` takes no sparse kernels"
+            why = dense_enough if self.config.sparsity < SPARSE_FROM else native.unavailable()
             self.display.message(f"multiplying dense products by masks: {why}")
         self.display.message(
             f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env} for "
@@ -277,16 +277,18 @@ class _Run:
 
     def _not_finite(self, seed: int, update: int, terms: Iterable[str]) -> NoReturn:
         self.store.wait()
+        kept = f"{self._last_checkpoint()} stays in {self.folder.path}"
+        if self.saved is None:
+            kept = "there is no checkpoint yet"
         raise NotFiniteError(
             f"not finite at update {update} of seed {self.config.seed + seed} (env step "
-            f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped; "
-            f"{self._last_checkpoint()} stays in {self.folder.path}. "
+            f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped; {kept}. "
             "A smaller --optimizer.lr or --optimizer.clip may help"
         )
 
     def _last_checkpoint(self) -> str:
         if self.saved is None:
-            return "the beginning, as there is no checkpoint yet,"
+            return "the beginning, as there is no checkpoint yet"
         return f"the checkpoint of env step {self.saved}"
 
     # Between chunks.
