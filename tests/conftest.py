@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from commands import Sparl, settings
+from sparl.compute import native
 
 # Compilation makes the first example of a shape slow.
 hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
@@ -63,3 +64,12 @@ def undisturbed(shared, sparl) -> Callable[[dict], Path]:
 def reference(undisturbed) -> Path:
     """The undisturbed run of the default settings."""
     return undisturbed({})
+
+
+@pytest.fixture(scope="module", params=native.instruction_sets())
+def isa(request):
+    """Each instruction set of this machine in turn."""
+    widest = native.instruction_sets()[0]
+    assert native.choose_instruction_set(request.param)
+    yield request.param
+    native.choose_instruction_set(widest)

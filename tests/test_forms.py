@@ -43,36 +43,36 @@ def test_choice_without_kernels(no_kernels):
 
 def test_no_library_is_no_error_until_it_is_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "libsparl.so")
-    native.library.cache_clear()
+    native.load.cache_clear()
     try:
-        assert native.library() is None
+        assert native.load() is None
         assert "install a C++ compiler" in native.unavailable()
         assert native.instruction_sets() == []
         assert not native.info()["kernels"]
     finally:
-        native.library.cache_clear()
+        native.load.cache_clear()
 
 
 def test_a_library_that_does_not_load_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "libsparl.so")
     native.LIBRARY.write_bytes(b"not a library")
-    native.library.cache_clear()
+    native.load.cache_clear()
     try:
         assert "the sparse kernels cannot be loaded (" in native.unavailable()
         assert not native.info()["kernels"]
         assert compute.choose("auto", 0.95) == "masked"
     finally:
-        native.library.cache_clear()
+        native.load.cache_clear()
 
 
 def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
-    if native.library() is None:
+    if native.load() is None:
         pytest.skip(native.unavailable())
     monkeypatch.setenv("SPARL_ISA", "avx1024")
-    native.library.cache_clear()
+    native.load.cache_clear()
     try:
         with pytest.raises(InputError, match="SPARL_ISA is 'avx1024', but this machine has"):
-            native.library()
+            native.load()
     finally:
         monkeypatch.undo()
-        native.library.cache_clear()
+        native.load.cache_clear()

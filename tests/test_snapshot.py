@@ -69,7 +69,7 @@ def test_only_the_online_network_is_read_for_evaluation(tmp_path):
     store.close()
     checkpoint = CheckpointStore(tmp_path).restore(log=False)
     assert checkpoint.segments == {}
-    learner = snapshot.learner(program.template, checkpoint)
+    learner = snapshot.restore_learner(program.template, checkpoint)
     jax.tree.map(np.testing.assert_array_equal, learner.params, state.learner.params)
     jax.tree.map(np.testing.assert_array_equal, learner.topology, state.learner.topology)
 

@@ -1,13 +1,14 @@
 """How a weight multiplies: the only package that knows in which form weights are held.
 
 Networks are written against a few functions. `bind` joins a tree of parameters with the tree of
-their links into weights that can multiply; `linear`, `step` and `unroll` multiply them.
-Whether a weight is an array of all links, an array under a mask, or its links alone follows from
-the topology, so a network never asks.
+their links into weights that can multiply; `linear`, `recurrent.step` and `recurrent.unroll`
+multiply them. Whether a weight is an array of all links, an array under a mask, or its links alone
+follows from the topology, so a network never asks.
 
 Activations are feature-major: `[features, columns]`, a column being one sample.
 """
 
+from sparl.compute import recurrent
 from sparl.compute.bind import SparseWeight, Topology, Tree, Weight, bind, dense
 from sparl.compute.forms import (
     FORMS,
@@ -19,7 +20,6 @@ from sparl.compute.forms import (
 )
 from sparl.compute.linear import linear
 from sparl.compute.links import Links
-from sparl.compute.recurrent import step, unroll
 
 __all__ = [
     "FORMS",
@@ -34,8 +34,7 @@ __all__ = [
     "dense",
     "linear",
     "link_counts_of",
-    "step",
+    "recurrent",
     "to_masked",
     "to_sparse",
-    "unroll",
 ]

@@ -24,7 +24,7 @@ def linear(layer: dict[str, Any], x: jax.Array, *, relu: bool = False) -> jax.Ar
     weight = layer["w"]
     if isinstance(weight, SparseWeight):
         bias = layer["b"] if "b" in layer else jnp.zeros(weight.links.shape[0])
-        return kernels.linear(relu, weight.values, bias, x, weight.links)
+        return kernels.linear(weight.values, bias, x, weight.links, relu=relu)
     y = weight @ x.astype(jnp.float32)
     y = y + layer["b"][:, None] if "b" in layer else y
     return jax.nn.relu(y) if relu else y

@@ -27,8 +27,8 @@ _TARGETS = {
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The loaded kernels, registered with XLA; `None` if they were not built.
+def load() -> ctypes.CDLL | None:
+    """Load the kernels, once, and register them with XLA; `None` if they were not built.
 
     `SPARL_ISA` in the environment (avx512, avx2 or generic) takes a narrower instruction set than
     the widest that the machine has.
@@ -55,7 +55,7 @@ def library() -> ctypes.CDLL | None:
 
 def choose_instruction_set(name: str) -> bool:
     """Use one of `instruction_sets()` from now on; false if the machine does not have it."""
-    loaded = library()
+    loaded = load()
     return loaded is not None and bool(loaded.sparl_choose(name.encode()))
 
 
@@ -67,7 +67,7 @@ def unavailable() -> str | None:
             "set JAX_PLATFORMS=cpu to use them"
         )
     try:
-        found = library()
+        found = load()
     except OSError as error:
         return f"the sparse kernels cannot be loaded ({error}): install sparl again"
     if found is None:
@@ -80,7 +80,7 @@ def unavailable() -> str | None:
 
 def instruction_sets() -> list[str]:
     """The instruction sets of this machine that there are kernels for, the widest first."""
-    loaded = library()
+    loaded = load()
     return [] if loaded is None else _instruction_sets(loaded)
 
 
@@ -93,7 +93,7 @@ def info() -> dict[str, Any]:
         that there are kernels for; `threads` that they share the work among.
     """
     why = unavailable()
-    loaded = library() if why is None else None
+    loaded = load() if why is None else None
     return {
         "backend": jax.default_backend(),
         "kernels": why is None,

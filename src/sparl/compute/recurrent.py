@@ -33,7 +33,7 @@ def step(layers: Layers, x: jax.Array, hidden: jax.Array) -> tuple[jax.Array, ja
     """
     if _is_sparse(layers):
         once = jnp.ones(x.shape[-1], jnp.int32)
-        y, h = kernels.recurrent(True, *_values_and_links(layers), x[None], hidden, once)
+        y, h = kernels.recurrent(*_values_and_links(layers), x[None], hidden, once, keep_h=True)
         return y[0], h[0]
     hidden = _gru_cell(layers["rnn"], linear(layers["fc1"], x, relu=True), hidden)
     return linear(layers["fc2"], hidden), hidden
@@ -55,7 +55,8 @@ def unroll(layers: Layers, x: jax.Array, length: jax.Array) -> jax.Array:
     hidden = layers["rnn"]["b_hh"].shape[0] // 3
     initial = jnp.zeros((hidden, x.shape[-1]))
     if _is_sparse(layers):
-        return kernels.recurrent(False, *_values_and_links(layers), x, initial, length)[0]
+        arguments = (*_values_and_links(layers), x, initial, length)
+        return kernels.recurrent(*arguments, keep_h=False)[0]
 
     def body(hidden: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple:
         x_t, t = inputs

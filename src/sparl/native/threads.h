@@ -2,6 +2,7 @@
 #ifndef SPARL_THREADS_H_
 #define SPARL_THREADS_H_
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>

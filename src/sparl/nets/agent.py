@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sparl import compute
-from sparl.compute import Tree
+from sparl.compute import Tree, recurrent
 from sparl.nets.layers import init_gru, init_linear
 
 
@@ -34,7 +33,7 @@ def step(weights: Tree, inputs: jax.Array, hidden: jax.Array) -> tuple[jax.Array
     Returns:
         Q-values `[A, C]` over `A` actions and the next hidden state `[h, C]`.
     """
-    return compute.step(weights, inputs, hidden)
+    return recurrent.step(weights, inputs, hidden)
 
 
 def unroll(weights: Tree, inputs: jax.Array, length: jax.Array) -> jax.Array:
@@ -48,4 +47,4 @@ def unroll(weights: Tree, inputs: jax.Array, length: jax.Array) -> jax.Array:
     Returns:
         `[T, A, C]`.
     """
-    return compute.unroll(weights, inputs, length)
+    return recurrent.unroll(weights, inputs, length)

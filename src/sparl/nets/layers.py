@@ -18,7 +18,7 @@ def init_linear(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Arra
 
 
 def init_gru(key: jax.Array, inputs: int, hidden: int) -> dict[str, jax.Array]:
-    """A GRU cell as `sparl.compute.step` takes it, all entries U(-1/sqrt(h), 1/sqrt(h)).
+    """A GRU cell as `sparl.compute.recurrent.step` takes it, all entries U(-1/sqrt(h), 1/sqrt(h)).
 
     This is `torch.nn.GRUCell`'s default.
     """

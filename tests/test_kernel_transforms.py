@@ -1,0 +1,147 @@
+"""The kernels under JAX's transformations, on several threads, and with what is no number."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernel_cases import (
+    assert_close,
+    links_of,
+    needs_kernels,
+    normal,
+    random_mask,
+    random_net,
+    values_of,
+)
+from sparl.compute import kernels
+from sparl.compute.links import from_mask, take
+
+pytestmark = needs_kernels
+
+
+def test_seeds_are_vectorised():
+    rng = np.random.default_rng(0)
+    masks = np.stack([random_mask(rng, (6, 9), 0.2) for _ in range(3)])
+    count = int(masks.sum(axis=(1, 2)).min())
+    for mask in masks:  # As many links for each.
+        rows, places = np.nonzero(mask)
+        mask[rows[count:], places[count:]] = False
+    links = jax.vmap(lambda mask: from_mask(mask, count))(jnp.asarray(masks))
+    values, x = normal(rng, (3, count)), normal(rng, (3, 9, 10))
+
+    def loss(values, x, links):
+        return jnp.sum(jnp.tanh(kernels.linear(values, jnp.ones(6), x, links, relu=True)))
+
+    for transform in (lambda f: f, lambda f: jax.grad(f, (0, 1))):
+        together = jax.jit(jax.vmap(transform(loss)))(values, x, links)
+        for seed in range(3):
+            own = jax.tree.map(lambda leaf, seed=seed: leaf[seed], (values, x, links))
+            alone = transform(loss)(*own)
+            jax.tree.map(lambda a, b, seed=seed: assert_close(a[seed], b), together, alone)
+    total = jax.grad(lambda v: jnp.sum(jax.vmap(loss)(v, x, links)))(values)
+    assert_close(total, jax.vmap(jax.grad(loss))(values, x, links))
+
+
+THREADS = """
+import os, sys
+os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]))
+from test_kernel_transforms import digest
+print(digest())
+"""
+
+
+def digest():
+    """Of the bits of all that both kernels return for some large arguments."""
+    rng = np.random.default_rng(0)
+    _, layer, links = random_net(rng, 30, 25, 20, 5, 0.1)
+    x, h0 = normal(rng, (20, 30, 300)), normal(rng, (20, 300))
+    length = jnp.asarray(rng.integers(0, 21, 300), jnp.int32)
+    wide = links_of(random_mask(rng, (40, 30), 0.1))
+    values = normal(rng, wide.column.shape)
+
+    def call(layer_values, values, x):
+        y, h = kernels.recurrent(layer_values, links, x, h0, length, keep_h=True)
+        return y, h, kernels.linear(values, jnp.zeros(40), x, wide, relu=True)
+
+    found, pull_back = jax.vjp(call, values_of(layer, links), values, x)
+    arrays = jax.tree.leaves((found, pull_back(found)))
+    return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_bits_do_not_depend_on_the_number_of_threads():
+    paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])  # noqa: PTH120
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", THREADS, str(threads)],
+            env=os.environ | {"PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in (1, len(os.sched_getaffinity(0)))
+    ]
+    assert digests[0] == digests[1] != ""
+
+
+def test_gradients_go_through_a_scan():
+    """What the backward pass is told must not become an array on the way."""
+    rng = np.random.default_rng(0)
+    mask = random_mask(rng, (9, 9), 0.3)
+    links = links_of(mask)
+    weight, x = jnp.where(mask, normal(rng, (9, 9)), 0), normal(rng, (9, 4))
+    _, layer, net_links = random_net(rng, 9, 5, 4, 9, 0.4)
+    length = jnp.full(4, 3, jnp.int32)
+
+    def loss(values, x):
+        def body(x, _):
+            x = kernels.linear(values, jnp.zeros(9), x, links, relu=True)
+            y, _ = kernels.recurrent(
+                values_of(layer, net_links),
+                net_links,
+                jnp.stack([x] * 3),
+                jnp.zeros((4, 4)),
+                length,
+                keep_h=False,
+            )
+            return jnp.tanh(y[-1]), None
+
+        return jnp.sum(jax.lax.scan(body, x, length=3)[0])
+
+    def unrolled(values, x):
+        for _ in range(3):
+            x = kernels.linear(values, jnp.zeros(9), x, links, relu=True)
+            y, _ = kernels.recurrent(
+                values_of(layer, net_links),
+                net_links,
+                jnp.stack([x] * 3),
+                jnp.zeros((4, 4)),
+                length,
+                keep_h=False,
+            )
+            x = jnp.tanh(y[-1])
+        return jnp.sum(x)
+
+    found = jax.jit(jax.grad(loss, (0, 1)))(take(links, weight), x)
+    expected = jax.grad(unrolled, (0, 1))(take(links, weight), x)
+    assert any(array.any() for array in expected)
+    jax.tree.map(assert_close, found, expected)
+
+
+def test_what_is_not_a_number_stays_so(isa):
+    rng = np.random.default_rng(0)
+    _, layer, links = random_net(rng, 4, 4, 4, 4, 1.0)
+    x = normal(rng, (2, 4, 20)).at[0, 0, 3].set(np.nan)
+    h0, length = jnp.zeros((4, 20)), jnp.full(20, 2, jnp.int32)
+    y, h = kernels.recurrent(values_of(layer, links), links, x, h0, length, keep_h=True)
+    for array in (y, h):
+        assert np.flatnonzero(np.isnan(array).any(axis=(0, 1))).tolist() == [3]
+    mask = np.ones((3, 4), bool)
+    y = kernels.linear(jnp.ones(12), jnp.zeros(3), x[0], links_of(mask), relu=True)
+    assert np.flatnonzero(np.isnan(y).all(axis=0)).tolist() == [3]
