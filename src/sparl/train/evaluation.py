@@ -45,7 +45,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
     checkpoint = CheckpointStore(folder.checkpoints).restore(log=False)
     if checkpoint is None:
         raise SparlError(f"{run_dir} has no checkpoint yet; `sparl resume {run_dir}` trains on")
-    learner = program.from_masked(snapshot.learner(program.template, checkpoint))
+    learner = program.from_masked(snapshot.restore_learner(program.template, checkpoint))
     number = np.int32(_OFFSET + seed)
     values = program.evaluate(learner.params, learner.topology, program.seeds, number)
     by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}

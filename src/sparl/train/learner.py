@@ -111,37 +111,11 @@ class Learner:
 
         Weights that have all links stay as they are.
         """
-        params, topology = to_masked(state.params, state.topology)
-        target_params, target_topology = to_masked(state.target_params, state.target_topology)
-
-        def spread(moments: jax.Array, links: Any) -> jax.Array:
-            return to_masked(moments, links)[0]
-
-        return state._replace(
-            params=params,
-            topology=topology,
-            target_params=target_params,
-            target_topology=target_topology,
-            opt_state=optax.tree_utils.tree_map_params(
-                self.optimizer, spread, state.opt_state, state.topology
-            ),
-        )
+        return self._in_form(state, to_masked)
 
     def to_sparse(self, state: LearnerState, counts: Tree) -> LearnerState:
         """A state in the masked form in the sparse one; see `sparl.compute.to_sparse`."""
-        params, topology = to_sparse(state.params, state.topology, counts)
-        target_params, target_topology = to_sparse(
-            state.target_params, state.target_topology, counts
-        )
-        return state._replace(
-            params=params,
-            topology=topology,
-            target_params=target_params,
-            target_topology=target_topology,
-            opt_state=optax.tree_utils.tree_map_params(
-                self.optimizer, carry_over, state.opt_state, state.topology, topology
-            ),
-        )
+        return self._in_form(state, partial(to_sparse, counts=counts))
 
     def learn(
         self, state: LearnerState, ring: Ring, updates: jax.Array, env_steps: jax.Array
@@ -218,9 +192,7 @@ class Learner:
             params, masks, changed = evolve(rule, evolve_key, params, masks, gradients, fraction)
             counts = link_counts_of(state.params, state.topology)
             params, topology = to_sparse(params, masks, counts)
-            opt_state = optax.tree_utils.tree_map_params(
-                self.optimizer, carry_over, state.opt_state, state.topology, topology
-            )
+            opt_state = self._carry_over(state, topology)
             state = state._replace(
                 params=params,
                 topology=topology,
@@ -242,6 +214,25 @@ class Learner:
             (state.params, state.topology),
         )
         return state._replace(target_params=params, target_topology=topology)
+
+    def _in_form(
+        self, state: LearnerState, form: Callable[[Tree, Topology], tuple[Tree, Topology]]
+    ) -> LearnerState:
+        params, topology = form(state.params, state.topology)
+        target_params, target_topology = form(state.target_params, state.target_topology)
+        return state._replace(
+            params=params,
+            topology=topology,
+            target_params=target_params,
+            target_topology=target_topology,
+            opt_state=self._carry_over(state, topology),
+        )
+
+    def _carry_over(self, state: LearnerState, topology: Topology) -> Any:
+        """The optimiser's moments on other links, or on the same in another form."""
+        return optax.tree_utils.tree_map_params(
+            self.optimizer, carry_over, state.opt_state, state.topology, topology
+        )
 
     def _gradient_step(
         self, state: LearnerState, batch: Batch, env_steps: jax.Array

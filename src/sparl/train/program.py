@@ -170,6 +170,9 @@ def build(config: Config) -> Program:
 
     counts = initial_counts(config, jax.eval_shape(algorithm.init, jax.random.key(0)))
 
+    def from_masked(state: LearnerState) -> LearnerState:
+        return learner.to_sparse(state, counts) if form == "sparse" else state
+
     def init(seed: jax.Array) -> TrainState:
         params_key, topology_key, rollout_key, learner_key = (
             _stream(seed, name) for name in ("params", "topology", "rollout", "learner")
@@ -182,9 +185,6 @@ def build(config: Config) -> Program:
             ring=replay.init(spec, capacity=config.replay.capacity, reserve=config.replay.reserve),
             learner=from_masked(masked),
         )
-
-    def from_masked(state: LearnerState) -> LearnerState:
-        return learner.to_sparse(state, counts) if form == "sparse" else state
 
     def collect(params: Tree, topology: Tree, state: RolloutState) -> tuple:
         return rollout.collect(bind(params, topology), state)

@@ -70,7 +70,7 @@ def restore(template: TrainState, checkpoint: Checkpoint) -> TrainState:
     return state._replace(ring=_refill(state.ring, template.ring.steps, checkpoint))
 
 
-def learner(template: TrainState, checkpoint: Checkpoint) -> LearnerState:
+def restore_learner(template: TrainState, checkpoint: Checkpoint) -> LearnerState:
     """The learner alone, without the replay."""
     alone = {"learner": template.learner}
     leaves = [_revive(name, leaf, checkpoint.state[name]) for name, leaf in by_name(alone).items()]
