@@ -19,6 +19,7 @@ from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
 from sparl.topology import RULES, Accounting, account, link_count_tree, random_topology
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
+from sparl.train.memory import keep_freed
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
 
@@ -138,9 +139,12 @@ class Program:
 def build(config: Config) -> Program:
     """The program of a resolved configuration, not yet compiled.
 
+    The process keeps freed memory from now on; see `sparl.train.memory`.
+
     Raises:
         InputError: If the environment is unknown, or `config.compute` not possible.
     """
+    keep_freed()
     seeds = config.num_seeds
     form = choose(config.compute, config.sparsity)
     env = envs.make(config.env)
