@@ -23,6 +23,11 @@ densities = st.sampled_from([0.0, 0.03, 0.1, 0.5, 1.0])
 columns = st.sampled_from([1, 3, 16, 63, 64, 65, 130, 300])
 
 
+def refused(match):
+    """A kernel's sentence; XLA raises the one type at once and the other when results are read."""
+    return pytest.raises((ValueError, jax.errors.JaxRuntimeError), match=f"sparl: .*{match}")
+
+
 def random_mask(rng, shape, density):
     """A mask of about the density, of one link at 0, of all at 1."""
     mask = rng.random(shape) < density

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kernel_cases import needs_kernels
 from sparl import compute
 from sparl.compute import native
 from sparl.errors import InputError
@@ -65,9 +66,8 @@ def test_a_library_that_does_not_load_is_a_sentence(monkeypatch, tmp_path):
         native.load.cache_clear()
 
 
+@needs_kernels
 def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
-    if native.load() is None:
-        pytest.skip(native.unavailable())
     monkeypatch.setenv("SPARL_ISA", "avx1024")
     native.load.cache_clear()
     try:

@@ -7,15 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernel_cases import links_of, needs_kernels, normal, random_net, values_of
+from kernel_cases import links_of, needs_kernels, normal, random_net, refused, values_of
 from sparl.compute import kernels
 from sparl.compute.links import Links, from_mask, to_mask
 
 pytestmark = needs_kernels
-
-
-def refused(match):
-    return pytest.raises(jax.errors.JaxRuntimeError, match=f"sparl: .*{match}")
 
 
 def replaced(links, **arrays):

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparl import replay
-from sparl.compute import native
 from sparl.replay.ring import Step, empty_step
 from sparl.spec import EnvSpec
 from toy import Toy
@@ -97,13 +96,8 @@ def test_draws_are_distinct_and_uniform(draw, parts, live):
         assert np.abs(share - expected).max() < 5 * sigma + 1e-9
 
 
-@pytest.mark.parametrize("kernels", [True, False])
-def test_batch_layout(kernels, monkeypatch):
+def test_batch_layout():
     """Agents lie side by side; past the end all is zero and every action available."""
-    if not kernels:
-        monkeypatch.setattr(native, "unavailable", lambda: "not wanted here")
-    elif native.unavailable():
-        pytest.skip(native.unavailable())
     rng = np.random.default_rng(0)
     n, actions, obs_dim = 2, 10, 3
     steps = Step(

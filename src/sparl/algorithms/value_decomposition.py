@@ -79,19 +79,19 @@ class ValueDecomposition:
         q = agent.unroll(weights["agent"], batch.inputs, length)
         target_q = agent.unroll(target_weights["agent"], batch.inputs, length)
 
-        # Valuing the next steps.
-        values = self.target.operator(
-            jax.lax.stop_gradient(q[1:]), target_q[1:], batch.avail_actions[1:]
-        )
-        next_value = self._mix(target_weights["mixer"], values, batch.state[:, 1:])
+        # Valuing the next steps. All steps are mixed, and the one too many dropped from the result,
+        # since cutting the large arrays would copy them.
+        values = self.target.operator(jax.lax.stop_gradient(q), target_q, batch.avail_actions)
+        next_value = self._mix(target_weights["mixer"], values, batch.state)[1:]
         target = self.target.returns(
             batch.reward, next_value, batch.terminated, batch.filled, env_steps
         )
 
         # Regressing the chosen actions' mixed value; a one-hot product, as gathers are slow.
-        actions = jnp.arange(q.shape[1])[:, None] == batch.actions[:, None]
-        chosen = jnp.sum(jnp.where(actions, q[:-1], 0), axis=1)
-        q_total = self._mix(weights["mixer"], chosen, batch.state[:, :-1])
+        taken = jnp.pad(batch.actions, ((0, 1), (0, 0)))
+        actions = jnp.arange(q.shape[1])[:, None] == taken[:, None]
+        chosen = jnp.sum(jnp.where(actions, q, 0), axis=1)
+        q_total = self._mix(weights["mixer"], chosen, batch.state)[:-1]
         error = jnp.where(batch.filled, q_total - jax.lax.stop_gradient(target), 0)
         steps = jnp.sum(batch.filled)
         loss = jnp.sum(error**2) / steps

@@ -15,7 +15,7 @@ LIBRARY = Path(__file__).parent.parent / "native" / "libsparl.so"
 """Where the build puts the kernels."""
 
 _TARGETS = {
-    "sparl_agent_inputs": "SparlAgentInputs",
+    "sparl_gather": "SparlGather",
     "sparl_links_of": "SparlLinksOf",
     "sparl_take": "SparlTake",
     "sparl_put": "SparlPut",
@@ -106,19 +106,22 @@ def info() -> dict[str, Any]:
     }
 
 
-def call(name: str, outputs: Any) -> Callable[..., Any]:
-    """A kernel as a JAX function; where seeds are vectorised it takes them in turn.
+def call(name: str, outputs: Any, *, batched: bool = False) -> Callable[..., Any]:
+    """A kernel as a JAX function.
 
     Args:
         name: A key of `_TARGETS`.
         outputs: Shapes and types of what it returns.
+        batched: Whether the kernel takes one more axis in front of all arrays where seeds are
+            vectorised; else they are taken in turn.
 
     Raises:
         InputError: If the kernels cannot be used here.
     """
     if why := unavailable():
         raise InputError(why)
-    return jax.ffi.ffi_call(name, outputs, vmap_method="sequential")
+    method = "broadcast_all" if batched else "sequential"
+    return jax.ffi.ffi_call(name, outputs, vmap_method=method)
 
 
 def _instruction_sets(loaded: ctypes.CDLL) -> list[str]:

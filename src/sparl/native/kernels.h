@@ -33,7 +33,7 @@ struct Weight {
 template <class Index, class Input>
 struct Linear {
   Weight<Index> weight;
-  const float* bias;  // [outputs], or null
+  const float* bias;  // [outputs]
   bool relu;
   int64_t columns;
   const Input* x;
@@ -80,7 +80,7 @@ template <class Index, class Input>
 struct LinearKernels {
   void (*forward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch);
   int64_t (*forward_scratch)(const Linear<Index, Input>&);
-  // Adds to dw [count] and db [outputs].
+  // Adds to dw [count], column by column, and db [outputs].
   void (*backward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch,
                    float* dw, float* db);
   int64_t (*backward_scratch)(const Linear<Index, Input>&);

@@ -14,6 +14,13 @@
 
 namespace sparl {
 
+// Leaves the core to its other hardware thread for a moment.
+inline void pause() {
+#if defined(SPARL_X86)
+  __builtin_ia32_pause();
+#endif
+}
+
 // Runs task(0) ... task(count - 1), some of them on the pool, and returns when all are done. The
 // caller takes part, and waits only for tasks that another thread has begun, never for one that is
 // still queued: so a caller that is a thread of the pool itself cannot lock up.
@@ -25,8 +32,7 @@ void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
     return;
   }
   struct Shared {
-    std::atomic<int64_t> next{0};
-    int64_t done = 0;
+    std::atomic<int64_t> next{0}, done{0};
     std::mutex mutex;
     std::condition_variable all_done;
   };
@@ -35,15 +41,17 @@ void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
   auto work = [shared, count, run = &task] {
     int64_t finished = 0;
     for (int64_t i; (i = shared->next.fetch_add(1)) < count; ++finished) (*run)(i);
-    if (finished == 0) return;
+    if (finished == 0 || shared->done.fetch_add(finished) + finished < count) return;
     std::lock_guard<std::mutex> lock(shared->mutex);
-    shared->done += finished;
-    if (shared->done == count) shared->all_done.notify_all();
+    shared->all_done.notify_all();
   };
   for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(work)(work));
   work();
+  // The others need about as long as this thread did, and to sleep and be woken takes longer.
+  constexpr int kLooks = 1 << 12;
+  for (int i = 0; i < kLooks && shared->done.load() < count; ++i) pause();
   std::unique_lock<std::mutex> lock(shared->mutex);
-  shared->all_done.wait(lock, [&] { return shared->done == count; });
+  shared->all_done.wait(lock, [&] { return shared->done.load() == count; });
 }
 
 // Memory that a thread keeps between calls; contents are whatever the last one left. It begins with

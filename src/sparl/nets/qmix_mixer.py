@@ -37,16 +37,16 @@ def mix(weights: Tree, agent_qs: jax.Array, state: jax.Array) -> jax.Array:
     Returns:
         `[C]`.
     """
-    num_agents, columns = agent_qs.shape
-    w1 = jnp.abs(_two_layers(weights["hyper_w1"], state)).reshape(num_agents, -1, columns)
+    num_agents = agent_qs.shape[0]
+    w1 = jnp.abs(_two_layers(weights["hyper_w1"], state))
     b1 = linear(weights["hyper_b1"], state)
     wf = jnp.abs(_two_layers(weights["hyper_wf"], state))
     value = _two_layers(weights["value"], state)[0]
     # XLA's CPU backend would fuse plain sums over the first axis into strided loops, fifty times
     # slower than one addition per agent and a product with ones.
     hidden = b1
-    for agent in range(num_agents):
-        hidden = hidden + agent_qs[agent] * w1[agent]
+    for q, w in zip(agent_qs, jnp.split(w1, num_agents), strict=True):
+        hidden = hidden + q * w
     return jnp.ones(len(wf)) @ (jax.nn.elu(hidden) * wf) + value
 
 

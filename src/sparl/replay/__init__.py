@@ -1,6 +1,6 @@
 """Experience: one ring of episodes, and the rules that draw from it."""
 
-from sparl.replay.batch import Batch, to_batch
+from sparl.replay.batch import Batch, read_batch, to_batch
 from sparl.replay.draw import DRAWS, dual, uniform
 from sparl.replay.ring import Ring, Step, episode_lengths, gather, init, insert, ring_rows
 
@@ -14,6 +14,7 @@ __all__ = [
     "gather",
     "init",
     "insert",
+    "read_batch",
     "ring_rows",
     "to_batch",
     "uniform",

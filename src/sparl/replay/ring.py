@@ -152,6 +152,11 @@ def episode_lengths(ring: Ring, episodes: jax.Array) -> jax.Array:
     return ring.length[_slots(ring, episodes)]
 
 
+def places(ring: Ring, episodes: jax.Array) -> jax.Array:
+    """The first row of each of `episodes`, which are counted from the oldest."""
+    return ring.start[_slots(ring, episodes)] % ring.rows
+
+
 def gather(ring: Ring, episodes: jax.Array, longest: int) -> tuple[Step, jax.Array]:
     """Read episodes.
 
@@ -164,13 +169,12 @@ def gather(ring: Ring, episodes: jax.Array, longest: int) -> tuple[Step, jax.Arr
         Rows `[B, longest + 1, ...]`, those behind an episode's end holding anything, and the
         episodes' lengths `[B]`.
     """
-    slots = _slots(ring, episodes)
-    start = ring.start[slots] % ring.rows
+    start = places(ring, episodes)
 
     def read(leaf: jax.Array) -> jax.Array:
         return jax.vmap(lambda s: jax.lax.dynamic_slice_in_dim(leaf, s, longest + 1))(start)
 
-    return jax.tree.map(read, ring.steps), ring.length[slots]
+    return jax.tree.map(read, ring.steps), episode_lengths(ring, episodes)
 
 
 def _slots(ring: Ring, episodes: jax.Array) -> jax.Array:

@@ -20,7 +20,7 @@ from sparl.compute import (
     to_masked,
     to_sparse,
 )
-from sparl.replay import Batch, Ring, episode_lengths, gather, to_batch
+from sparl.replay import Batch, Ring, episode_lengths, read_batch
 from sparl.replay.draw import Draw
 from sparl.topology import Rule, cosine, evolve
 
@@ -280,7 +280,7 @@ class Learner:
         longest = self.largest(jnp.max(lengths_of))
 
         def on_steps(steps: int, state: LearnerState) -> T:
-            return fn(state, to_batch(*gather(ring, episodes, steps), self.num_actions))
+            return fn(state, read_batch(ring, episodes, steps, self.num_actions))
 
         index = jnp.searchsorted(jnp.asarray(lengths), longest)
         return jax.lax.switch(index, [partial(on_steps, n) for n in lengths], state)

@@ -1,0 +1,201 @@
+// Linear layers as XLA's foreign functions.
+#include <cstring>
+
+#include "ffi_checks.h"
+#include "instruction_sets.h"
+#include "partial_sums.h"
+#include "threads.h"
+
+namespace sparl {
+namespace {
+
+// Columns that are handed over together; a multiple of every panel.
+constexpr int64_t kPieceColumns = 128;
+// Links times columns of a task, at least: enough that handing it over costs little.
+constexpr int64_t kTaskWork = 1 << 18;
+
+// A range of columns of one batch entry.
+struct Piece {
+  int64_t entry, first, last;
+};
+
+// How [batch, columns] is cut into pieces, and these into tasks. It follows from shapes alone, and
+// partial sums are added in the order of the tasks, so results do not depend on the number of
+// threads.
+struct Cut {
+  int64_t columns, per_entry, pieces, per_task;
+
+  // At most `most` tasks, for a weight of so many links.
+  Cut(int64_t batch, int64_t columns, int64_t links, int64_t most)
+      : columns(columns),
+        per_entry((columns + kPieceColumns - 1) / kPieceColumns),
+        pieces(batch * per_entry),
+        per_task(std::max(1 + kTaskWork / std::max<int64_t>(1, links * kPieceColumns),
+                          (pieces + most - 1) / most)) {}
+  int64_t tasks() const { return (pieces + per_task - 1) / per_task; }
+  // Calls run(piece) for every piece of a task.
+  template <class Run>
+  void for_each(int64_t task, const Run& run) const {
+    for (int64_t i = task * per_task; i < std::min((task + 1) * per_task, pieces); ++i) {
+      const int64_t first = i % per_entry * kPieceColumns;
+      run(Piece{i / per_entry, first, std::min(first + kPieceColumns, columns)});
+    }
+  }
+};
+
+struct LinearShape {
+  int64_t batch = 1, columns = 0;
+};
+
+ffi::Error read_linear_shape(const char* name, Shape dims, int64_t features, LinearShape* shape) {
+  if (dims.size() < 2 || dims[dims.size() - 2] != features) {
+    return invalid(std::string(name) + " has shape " + shape_of(dims) + ", expected [..., " +
+                   std::to_string(features) + ", columns]");
+  }
+  shape->columns = dims.back();
+  shape->batch = 1;
+  for (size_t i = 0; i + 2 < dims.size(); ++i) shape->batch *= dims[i];
+  return ffi::Error::Success();
+}
+
+ffi::Error check_same_columns(const char* name, Shape dims, int64_t features,
+                              const LinearShape& wanted) {
+  LinearShape own;
+  SPARL_CHECK(read_linear_shape(name, dims, features, &own));
+  if (own.batch == wanted.batch && own.columns == wanted.columns) return ffi::Error::Success();
+  return invalid(std::string(name) + " has shape " + shape_of(dims) +
+                 ", which does not go with the input");
+}
+
+template <class Index, class Input>
+ffi::Error run_linear_forward(ffi::ThreadPool pool, const LinkBuffers& buffers, Floats values,
+                              Floats bias, ffi::AnyBuffer x, bool relu, ffi::Result<Floats> y) {
+  Linear<Index, Input> layer = {};
+  if (values.dimensions().size() != 1) return invalid("values must have one dimension");
+  Links<Index>& links = layer.weight.links;
+  SPARL_CHECK(read_links(buffers, values.element_count(), false, &links));
+  LinearShape shape;
+  SPARL_CHECK(read_linear_shape("x", x.dimensions(), links.inputs, &shape));
+  SPARL_CHECK(check_same_columns("y", y->dimensions(), links.outputs, shape));
+  SPARL_CHECK(check_shape("bias", bias, {links.outputs}));
+  layer.weight.values = values.typed_data();
+  layer.bias = bias.typed_data();
+  layer.relu = relu;
+  layer.columns = shape.columns;
+
+  const auto& kernels = kernels_of<Index, Input>().linear;
+  const Cut cut(shape.batch, shape.columns, links.count, /*most=*/256);
+  parallel_for(pool, cut.tasks(), [&](int64_t task) {
+    float* own = scratch(kernels.forward_scratch(layer), 0);
+    cut.for_each(task, [&](Piece piece) {
+      Linear<Index, Input> part = layer;
+      part.x = static_cast<const Input*>(x.untyped_data()) +
+               piece.entry * links.inputs * shape.columns;
+      part.y = y->typed_data() + piece.entry * links.outputs * shape.columns;
+      kernels.forward(part, piece.first, piece.last, own);
+    });
+  });
+  return ffi::Error::Success();
+}
+
+template <class Index, class Input>
+ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers, Floats values,
+                               ffi::AnyBuffer x, Floats y, Floats dy, bool relu, bool wants_dx,
+                               ffi::Result<Floats> dvalues, ffi::Result<Floats> dbias,
+                               ffi::Result<Floats> dx) {
+  Linear<Index, Input> layer = {};
+  if (values.dimensions().size() != 1) return invalid("values must have one dimension");
+  Links<Index>& links = layer.weight.links;
+  SPARL_CHECK(read_links(buffers, values.element_count(), true, &links));
+  LinearShape shape;
+  SPARL_CHECK(read_linear_shape("x", x.dimensions(), links.inputs, &shape));
+  SPARL_CHECK(check_same_columns("dy", dy.dimensions(), links.outputs, shape));
+  if (relu) SPARL_CHECK(check_same_columns("y", y.dimensions(), links.outputs, shape));
+  if (wants_dx) SPARL_CHECK(check_same_columns("dx", dx->dimensions(), links.inputs, shape));
+  SPARL_CHECK(check_shape("dvalues", *dvalues, {links.count}));
+  SPARL_CHECK(check_shape("dbias", *dbias, {links.outputs}));
+  layer.relu = relu;
+  layer.columns = shape.columns;
+
+  const auto& kernels = kernels_of<Index, Input>().linear;
+  const Cut cut(shape.batch, shape.columns, links.count, /*most=*/16);
+  const int64_t size = links.count + links.outputs;
+  float* shared = scratch(links.count + std::max<int64_t>(cut.tasks(), 1) * size, 1);
+  layer.weight.transposed = shared;
+  if (wants_dx) transpose(pool, links, values.typed_data(), shared);
+  float* parts = shared + links.count;
+  parallel_for(pool, cut.tasks(), [&](int64_t task) {
+    float* own = scratch(kernels.backward_scratch(layer), 0);
+    float* dw = parts + task * size;
+    std::memset(dw, 0, size * sizeof(float));
+    cut.for_each(task, [&](Piece piece) {
+      const int64_t in = piece.entry * links.inputs * shape.columns;
+      const int64_t out = piece.entry * links.outputs * shape.columns;
+      Linear<Index, Input> part = layer;
+      part.x = static_cast<const Input*>(x.untyped_data()) + in;
+      part.y = relu ? const_cast<float*>(y.typed_data()) + out : nullptr;
+      part.dy = dy.typed_data() + out;
+      part.dx = wants_dx ? dx->typed_data() + in : nullptr;
+      kernels.backward(part, piece.first, piece.last, own, dw, dw + links.count);
+    });
+  });
+  add_up(pool, parts, cut.tasks(), size);
+  float* to = dvalues->typed_data();
+  // Were `order` not a permutation, some would not be written below.
+  std::fill(to, to + links.count, 0.0f);
+  for (int64_t k = 0; k < links.count; ++k) to[links.order[k]] = parts[k];
+  std::copy(parts + links.count, parts + size, dbias->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error linear_forward(ffi::ThreadPool pool, Floats values, Floats bias, ffi::AnyBuffer x,
+                          Ints row_start, ffi::AnyBuffer column, Ints column_start,
+                          ffi::AnyBuffer row, Ints order, bool relu, ffi::Result<Floats> y) {
+  const LinkBuffers links{row_start, column, column_start, row, order};
+  return dispatch(column, x, [&](auto index, auto input) {
+    return run_linear_forward<decltype(index), decltype(input)>(pool, links, values, bias, x, relu,
+                                                                y);
+  });
+}
+
+ffi::Error linear_backward(ffi::ThreadPool pool, Floats values, ffi::AnyBuffer x, Floats y,
+                           Floats dy, Ints row_start, ffi::AnyBuffer column, Ints column_start,
+                           ffi::AnyBuffer row, Ints order, bool relu, bool wants_dx,
+                           ffi::Result<Floats> dvalues, ffi::Result<Floats> dbias,
+                           ffi::Result<Floats> dx) {
+  const LinkBuffers links{row_start, column, column_start, row, order};
+  return dispatch(column, x, [&](auto index, auto input) {
+    return run_linear_backward<decltype(index), decltype(input)>(
+        pool, links, values, x, y, dy, relu, wants_dx, dvalues, dbias, dx);
+  });
+}
+
+}  // namespace
+}  // namespace sparl
+
+namespace ffi = xla::ffi;
+using sparl::Floats;
+using sparl::Ints;
+
+#define SPARL_BIND_LINKS Arg<Ints>().Arg<ffi::AnyBuffer>().Arg<Ints>().Arg<ffi::AnyBuffer>().Arg<Ints>()
+XLA_FFI_DEFINE_HANDLER_SYMBOL(SparlLinearForward, sparl::linear_forward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .SPARL_BIND_LINKS.Attr<bool>("relu")
+                                  .Ret<Floats>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(SparlLinearBackward, sparl::linear_backward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Floats>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<Floats>()
+                                  .Arg<Floats>()
+                                  .SPARL_BIND_LINKS.Attr<bool>("relu")
+                                  .Attr<bool>("wants_dx")
+                                  .Ret<Floats>()
+                                  .Ret<Floats>()
+                                  .Ret<Floats>());

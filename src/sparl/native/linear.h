@@ -1,0 +1,113 @@
+// Linear layers.
+#ifndef SPARL_LINEAR_H_
+#define SPARL_LINEAR_H_
+
+#include "panels.h"
+
+namespace sparl::SPARL_ISA {
+namespace {  // Included once, so the compiler may inline what it sees called once.
+
+template <class Index, class Input>
+int64_t linear_forward_scratch(const Linear<Index, Input>& layer) {
+  return layer.weight.links.inputs * kPanel;
+}
+
+template <class Index, class Input>
+void linear_forward(const Linear<Index, Input>& layer, int64_t first, int64_t last,
+                    float* scratch) {
+  const Weight<Index>& w = layer.weight;
+  for (int64_t c = first; c < last; c += kPanel) {
+    const int64_t count = min(kPanel, last - c);
+    pack(scratch, kPanel, layer.x + c, layer.columns, w.links.inputs, count, kPanel);
+    for (int64_t r = 0; r < w.links.outputs; ++r) {
+      Vec acc[kVectors];
+      fill(acc, layer.bias[r]);
+      accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1],
+                 scratch, kPanel);
+      if (layer.relu) {
+        for (int j = 0; j < kVectors; ++j) acc[j] = at_least(acc[j], 0);
+      }
+      put(layer.y + r * layer.columns + c, acc, count);
+    }
+  }
+}
+
+// A backward pass holds a row of x and one of dx in registers while rows of dy stream by, and needs
+// each of them once: for the input gradient and for the weight gradient. Of AVX-512's 32 registers
+// both may take eight.
+constexpr int kBackwardVectors = kLanes == 16 ? 8 : 4;
+constexpr int64_t kBackwardPanel = kBackwardVectors * kLanes;
+
+template <class Index, class Input>
+int64_t linear_backward_scratch(const Linear<Index, Input>& layer) {
+  return layer.weight.links.outputs * kBackwardPanel;
+}
+
+// Packs a panel of dy, zero where the ReLU cut off, and adds the sums of its rows to db.
+template <class Index, class Input>
+void pack_output_gradient(const Linear<Index, Input>& layer, int64_t c, int64_t count, float* to,
+                          float* db) {
+  for (int64_t r = 0; r < layer.weight.links.outputs; ++r, to += kBackwardPanel) {
+    const int64_t at = r * layer.columns + c;
+    pack(to, kBackwardPanel, layer.dy + at, layer.columns, 1, count, kBackwardPanel);
+    if (layer.relu) {
+      int64_t i = 0;
+      for (; i + kLanes <= count; i += kLanes) {
+        store(to + i, load(layer.y + at + i) > 0 ? load(to + i) : Vec{});
+      }
+      for (; i < count; ++i) to[i] = layer.y[at + i] > 0 ? to[i] : 0;
+    }
+    Vec total = load(to);
+    for (int j = 1; j < kBackwardVectors; ++j) total += load(to + j * kLanes);
+    db[r] += sum(total);
+  }
+}
+
+// dx += w^T dy and dw[k] += x . dy over the links of one input.
+template <bool wants_dx, class Index>
+inline void through_input(const Weight<Index>& w, int64_t begin, int64_t end, const float* dy,
+                          const Vec* x, Vec* dx, float* dw) {
+  auto product = [&](int64_t k) {
+    const float* row = dy + w.links.row[k] * kBackwardPanel;
+    const Vec value = wants_dx ? all(w.transposed[k]) : Vec{};
+    Vec total = {};
+    for (int j = 0; j < kBackwardVectors; ++j) {
+      const Vec gradient = load(row + j * kLanes);
+      total += x[j] * gradient;
+      if (wants_dx) dx[j] += value * gradient;
+    }
+    return total;
+  };
+  int64_t k = begin;
+  for (; k + 4 <= end; k += 4) {
+    const Vec totals[4] = {product(k), product(k + 1), product(k + 2), product(k + 3)};
+    add_sums(totals, dw + k);
+  }
+  for (; k < end; ++k) dw[k] += sum(product(k));
+}
+
+template <class Index, class Input>
+void linear_backward(const Linear<Index, Input>& layer, int64_t first, int64_t last,
+                     float* scratch, float* dw, float* db) {
+  const Weight<Index>& w = layer.weight;
+  for (int64_t c = first; c < last; c += kBackwardPanel) {
+    const int64_t count = min(kBackwardPanel, last - c);
+    pack_output_gradient(layer, c, count, scratch, db);
+    for (int64_t i = 0; i < w.links.inputs; ++i) {
+      const int64_t begin = w.links.column_start[i], end = w.links.column_start[i + 1];
+      Vec x[kBackwardVectors], dx[kBackwardVectors] = {};
+      take(x, layer.x + i * layer.columns + c, count);
+      if (layer.dx) {
+        through_input<true>(w, begin, end, scratch, x, dx, dw);
+        put(layer.dx + i * layer.columns + c, dx, count);
+      } else {
+        through_input<false>(w, begin, end, scratch, x, dx, dw);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sparl::SPARL_ISA
+
+#endif  // SPARL_LINEAR_H_

@@ -1,0 +1,308 @@
+// Linear, ReLU, GRU, linear over whole sequences.
+#ifndef SPARL_RECURRENT_H_
+#define SPARL_RECURRENT_H_
+
+#include "panels.h"
+
+namespace sparl::SPARL_ISA {
+namespace {  // Included once, so the compiler may inline what it sees called once.
+
+constexpr int kBlocks = 2;  // Panels, of one step each, that a weight gradient sums over at a time.
+constexpr int kHeld = kVectors * kBlocks;
+
+// dw[k] += the dot product of row r of dy and row column[k] of x, for every link k = (r, column),
+// and db[r] += the sum of row r of dy, if wanted. Rows are kHeld vectors, held in registers.
+template <class Index>
+void weight_gradient(const Links<Index>& links, const float* dy, const float* x, int64_t stride,
+                     float* dw, float* db) {
+  for (int64_t r = 0; r < links.outputs; ++r) {
+    const int64_t begin = links.row_start[r], end = links.row_start[r + 1];
+    Vec row[kHeld];
+    for (int j = 0; j < kHeld; ++j) row[j] = load(dy + r * stride + j * kLanes);
+    if (db) {
+      Vec total = row[0];
+      for (int j = 1; j < kHeld; ++j) total += row[j];
+      db[r] += sum(total);
+    }
+    auto product = [&](int64_t k) {
+      const float* other = x + links.column[k] * stride;
+      Vec total = row[0] * load(other);
+      for (int j = 1; j < kHeld; ++j) total += row[j] * load(other + j * kLanes);
+      return total;
+    };
+    int64_t k = begin;
+    for (; k + 4 <= end; k += 4) {
+      const Vec totals[4] = {product(k), product(k + 1), product(k + 2), product(k + 3)};
+      add_sums(totals, dw + k);
+    }
+    for (; k < end; ++k) dw[k] += sum(product(k));
+  }
+}
+
+inline int64_t wide_stride(int64_t width) {
+  return width + kLanes;  // Not a power of two, so that rows spread over the sets of the cache.
+}
+
+template <class Net>
+int64_t longest(const Net& net, int64_t first, int64_t count) {
+  int64_t steps = 0;
+  for (int64_t c = first; c < first + count; ++c) steps = max(steps, net.length[c]);
+  return min(steps, net.steps);
+}
+
+// One where a column has not ended at `step`, else zero.
+template <class Net>
+void running(const Net& net, int64_t first, int64_t count, int64_t step, Vec* mask) {
+  for (int j = 0; j < kVectors; ++j) {
+    for (int i = 0; i < kLanes; ++i) {
+      const int64_t c = j * kLanes + i;
+      mask[j][i] = c < count && net.length[first + c] > step ? 1.0f : 0.0f;
+    }
+  }
+}
+
+// to[r] = w x + b of a panel, its positive part if `relu`.
+template <bool relu, class Index>
+inline void product(const Weight<Index>& w, const float* bias, const float* x, int64_t stride,
+                    float* to) {
+  for (int64_t r = 0; r < w.links.outputs; ++r) {
+    Vec acc[kVectors];
+    fill(acc, bias[r]);
+    accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1], x,
+               stride);
+    for (int j = 0; relu && j < kVectors; ++j) acc[j] = at_least(acc[j], 0);
+    put(to + r * stride, acc);
+  }
+}
+
+struct Gates {
+  Vec reset[kVectors], update[kVectors], candidate[kVectors];
+  Vec recurrent[kVectors];  // The candidate's recurrent product, before the reset gate.
+};
+
+// The gates of one unit.
+template <class Net>
+inline void compute_gates(const Net& net, int64_t unit, const float* x, const float* h,
+                          int64_t stride, Gates& gates) {
+  auto from_x = [&](Vec* acc, int64_t r) {
+    const auto& w = net.w_ih;
+    accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1], x,
+               stride);
+  };
+  auto from_h = [&](Vec* acc, int64_t r) {
+    const auto& w = net.w_hh;
+    accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1], h,
+               stride);
+  };
+  const int64_t second = net.hidden + unit, third = 2 * net.hidden + unit;
+  fill(gates.reset, net.b_ih[unit] + net.b_hh[unit]);
+  from_x(gates.reset, unit);
+  from_h(gates.reset, unit);
+  fill(gates.update, net.b_ih[second] + net.b_hh[second]);
+  from_x(gates.update, second);
+  from_h(gates.update, second);
+  fill(gates.candidate, net.b_ih[third]);
+  from_x(gates.candidate, third);
+  fill(gates.recurrent, net.b_hh[third]);
+  from_h(gates.recurrent, third);
+  for (int j = 0; j < kVectors; ++j) {
+    gates.reset[j] = sigmoid(gates.reset[j]);
+    gates.update[j] = sigmoid(gates.update[j]);
+    gates.candidate[j] = tanh(gates.candidate[j] + gates.reset[j] * gates.recurrent[j]);
+  }
+}
+
+template <class Index, class Input>
+int64_t recurrent_forward_scratch(const Recurrent<Index, Input>& net) {
+  return (net.inputs + net.features + 2 * net.hidden + net.outputs) * kPanel;
+}
+
+template <class Index, class Input>
+void recurrent_forward_panel(const Recurrent<Index, Input>& net, int64_t first, int64_t count,
+                             float* scratch) {
+  const int64_t hidden = net.hidden, columns = net.columns;
+  float* x = scratch;
+  float* features = x + net.inputs * kPanel;
+  float* y = features + net.features * kPanel;
+  float* h = y + net.outputs * kPanel;
+  float* next = h + hidden * kPanel;
+  const int64_t end = longest(net, first, count);
+  pack(h, kPanel, net.h0 + first, columns, hidden, count, kPanel);
+  for (int64_t t = 0; t < net.steps; ++t) {
+    float* out = net.y + t * net.outputs * columns + first;
+    float* states = net.h ? net.h + t * hidden * columns + first : nullptr;
+    if (t >= end) {  // Only biases are left.
+      for (int64_t r = 0; r < net.outputs; ++r) {
+        for (int64_t c = 0; c < count; ++c) out[r * columns + c] = net.b2[r];
+      }
+      if (states) clear(states, hidden, columns, count);
+      continue;
+    }
+    pack(x, kPanel, net.x + t * net.inputs * columns + first, columns, net.inputs, count, kPanel);
+    product<true>(net.fc1, net.b1, x, kPanel, features);
+    Vec mask[kVectors] = {};
+    running(net, first, count, t, mask);
+    for (int64_t u = 0; u < hidden; ++u) {
+      Gates gates;
+      compute_gates(net, u, features, h, kPanel, gates);
+      Vec state[kVectors];
+      for (int j = 0; j < kVectors; ++j) {
+        const Vec before = load(h + u * kPanel + j * kLanes);
+        const Vec candidate = gates.candidate[j];
+        state[j] = (candidate + gates.update[j] * (before - candidate)) * mask[j];
+      }
+      put(next + u * kPanel, state);
+      if (states) put(states + u * columns, state, count);
+    }
+    product<false>(net.fc2, net.b2, next, kPanel, y);
+    unpack(out, columns, y, kPanel, net.outputs, count);
+    float* swap = h;
+    h = next;
+    next = swap;
+  }
+}
+
+template <class Index, class Input>
+void recurrent_forward(const Recurrent<Index, Input>& net, int64_t first, int64_t last,
+                       float* scratch) {
+  for (int64_t c = first; c < last; c += kPanel) {
+    recurrent_forward_panel(net, c, min(kPanel, last - c), scratch);
+  }
+}
+
+template <class Index, class Input>
+int64_t recurrent_backward_scratch(const Recurrent<Index, Input>& net) {
+  return (net.inputs + 2 * net.features + 8 * net.hidden + net.outputs) *
+             wide_stride(kBlocks * kPanel) +
+         net.hidden * kPanel;
+}
+
+// Nothing but inputs and hidden states was kept: the rest is computed again, which costs less than
+// to write it to memory and to read it back.
+template <class Index, class Input>
+void recurrent_backward_panel(const Recurrent<Index, Input>& net, int64_t first, int64_t count,
+                              float* scratch, const RecurrentGradients& gradients) {
+  const int64_t hidden = net.hidden, columns = net.columns;
+  const int64_t stride = wide_stride(kBlocks * kPanel);
+  // Each holds a block of steps side by side.
+  float* x = scratch;
+  float* features = x + net.inputs * stride;
+  float* d_features = features + net.features * stride;
+  float* before = d_features + net.features * stride;
+  float* after = before + hidden * stride;
+  float* from_x = after + hidden * stride;       // Gradients of W_ih x + b_ih.
+  float* from_h = from_x + 3 * hidden * stride;  // Gradients of W_hh h + b_hh.
+  float* dy = from_h + 3 * hidden * stride;
+  float* dh = dy + net.outputs * stride;  // Of one step.
+  const Links<Index>& ih = net.w_ih.links;
+  const Links<Index>& hh = net.w_hh.links;
+  const int64_t end = longest(net, first, count);
+  clear(dh, hidden, kPanel, kPanel);
+
+  for (int64_t t = end - 1; t >= 0; --t) {
+    const int64_t slot = (end - 1 - t) % kBlocks * kPanel;
+    Vec mask[kVectors] = {};
+    running(net, first, count, t, mask);
+
+    // What the forward pass had.
+    pack(x + slot, stride, net.x + t * net.inputs * columns + first, columns, net.inputs, count,
+         kPanel);
+    product<true>(net.fc1, net.b1, x + slot, stride, features + slot);
+    const float* earlier = t ? net.h + (t - 1) * hidden * columns : net.h0;
+    pack(before + slot, stride, earlier + first, columns, hidden, count, kPanel);
+    pack(after + slot, stride, net.h + t * hidden * columns + first, columns, hidden, count, kPanel);
+    pack(dy + slot, stride, net.dy + t * net.outputs * columns + first, columns, net.outputs,
+         count, kPanel);
+
+    // Through fc2 and the gates.
+    for (int64_t u = 0; u < hidden; ++u) {
+      Vec total[kVectors];
+      for (int j = 0; j < kVectors; ++j) total[j] = load(dh + u * kPanel + j * kLanes);
+      accumulate(total, net.fc2.transposed, net.fc2.links.row, net.fc2.links.column_start[u],
+                 net.fc2.links.column_start[u + 1], dy + slot, stride);
+      if (net.dh) {
+        float own[kPanel];
+        pack(own, kPanel, net.dh + (t * hidden + u) * columns + first, columns, 1, count, kPanel);
+        for (int j = 0; j < kVectors; ++j) total[j] += load(own + j * kLanes);
+      }
+      Gates gates;
+      compute_gates(net, u, features + slot, before + slot, stride, gates);
+      for (int j = 0; j < kVectors; ++j) {
+        const Vec reset = gates.reset[j], update = gates.update[j], candidate = gates.candidate[j];
+        const Vec d_state = total[j] * mask[j];
+        const Vec kept = d_state * update;
+        const int64_t to = u * stride + slot + j * kLanes;
+        const Vec d_candidate = (d_state - kept) * (1 - candidate * candidate);
+        const Vec d_update = kept * (1 - update) * (load(before + to) - candidate);
+        const Vec d_reset = d_candidate * gates.recurrent[j] * reset * (1 - reset);
+        store(from_x + to, d_reset);
+        store(from_h + to, d_reset);
+        store(from_x + hidden * stride + to, d_update);
+        store(from_h + hidden * stride + to, d_update);
+        store(from_x + 2 * hidden * stride + to, d_candidate);
+        store(from_h + 2 * hidden * stride + to, d_candidate * reset);
+        store(dh + u * kPanel + j * kLanes, kept);
+      }
+    }
+    for (int64_t i = 0; i < hidden; ++i) {
+      Vec acc[kVectors];
+      for (int j = 0; j < kVectors; ++j) acc[j] = load(dh + i * kPanel + j * kLanes);
+      accumulate(acc, net.w_hh.transposed, hh.row, hh.column_start[i], hh.column_start[i + 1],
+                 from_h + slot, stride);
+      put(dh + i * kPanel, acc);
+    }
+
+    // Through fc1.
+    for (int64_t i = 0; i < net.features; ++i) {
+      Vec acc[kVectors] = {};
+      accumulate(acc, net.w_ih.transposed, ih.row, ih.column_start[i], ih.column_start[i + 1],
+                 from_x + slot, stride);
+      for (int j = 0; j < kVectors; ++j) {
+        const int64_t to = i * stride + slot + j * kLanes;
+        store(d_features + to, load(features + to) > 0 ? acc[j] : Vec{});
+      }
+    }
+    if (net.dx) {
+      const Links<Index>& links = net.fc1.links;
+      for (int64_t i = 0; i < net.inputs; ++i) {
+        Vec acc[kVectors] = {};
+        accumulate(acc, net.fc1.transposed, links.row, links.column_start[i],
+                   links.column_start[i + 1], d_features + slot, stride);
+        put(net.dx + (t * net.inputs + i) * columns + first, acc, count);
+      }
+    }
+
+    if (slot == (kBlocks - 1) * kPanel || t == 0) {
+      const int64_t unused = (kBlocks - 1) * kPanel - slot;
+      // Nothing comes from steps that there are not; all that lies before dh is rows of one stride.
+      clear(scratch + slot + kPanel, (dh - scratch) / stride, stride, unused);
+      weight_gradient(net.fc1.links, d_features, x, stride, gradients.fc1, gradients.b1);
+      weight_gradient(ih, from_x, features, stride, gradients.w_ih, gradients.b_ih);
+      weight_gradient(hh, from_h, before, stride, gradients.w_hh, gradients.b_hh);
+      weight_gradient(net.fc2.links, dy, after, stride, gradients.fc2, gradients.b2);
+    }
+  }
+
+  // Past the end the outputs were the biases, and the inputs had no effect.
+  for (int64_t t = end; t < net.steps; ++t) {
+    if (net.dx) clear(net.dx + t * net.inputs * columns + first, net.inputs, columns, count);
+    for (int64_t r = 0; r < net.outputs; ++r) {
+      const float* row = net.dy + (t * net.outputs + r) * columns + first;
+      for (int64_t c = 0; c < count; ++c) gradients.b2[r] += row[c];
+    }
+  }
+  unpack(net.dh0 + first, columns, dh, kPanel, hidden, count);
+}
+
+template <class Index, class Input>
+void recurrent_backward(const Recurrent<Index, Input>& net, int64_t first, int64_t last,
+                        float* scratch, const RecurrentGradients& gradients) {
+  for (int64_t c = first; c < last; c += kPanel) {
+    recurrent_backward_panel(net, c, min(kPanel, last - c), scratch, gradients);
+  }
+}
+
+}  // namespace
+}  // namespace sparl::SPARL_ISA
+
+#endif  // SPARL_RECURRENT_H_
