@@ -6,22 +6,18 @@
 Programs take turns in one process, so their ratios hold although the machine's speed drifts. An
 update is one gradient step on a batch of 32 episodes: `played` of the lengths that a random policy
 plays, `longest` as if all lasted to the time limit. An env step is one environment stepped once by
-its agents' epsilon-greedy policy, recording included.
+its agents' epsilon-greedy policy, recording included. `train` is an env step with all that
+`sparl train` does for it between evaluations: stepping, storing, one update per finished episode.
 """
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from report import arguments, report
 
 from sparl.compute import native
 from sparl.config import Config, ReplayConfig
@@ -31,6 +27,7 @@ from sparl.train.program import Program, build
 
 SPARSITY = {"3m": 0.95, "2s3z": 0.95, "3s5z": 0.90}
 UPDATES = 4
+PARTS = ("env_step_us", "update_played_ms", "update_longest_ms", "train_us")
 
 
 class Subject:
@@ -67,6 +64,17 @@ class Subject:
         )
         assert metrics.updates[0] == UPDATES, "a loss was not finite, and learning stopped early"
 
+    def train(self) -> None:
+        """One chunk as the training loop takes it."""
+        self.rollout, finished = self.program.collect(
+            self.learner.params, self.learner.topology, self.rollout
+        )
+        ended = np.asarray(finished.ended).sum(axis=tuple(range(1, finished.ended.ndim)))
+        self.played = self.program.store(self.played, finished, np.int32(finished.ended.sum()))
+        self.learner, _ = jax.block_until_ready(
+            self.program.learn(self.learner, self.played, ended.astype(np.int32), np.int32(0))
+        )
+
 
 def measure(map_name: str, repeats: int) -> dict:
     """Median times of one map, and what each form takes against masked, pair by pair."""
@@ -79,13 +87,14 @@ def measure(map_name: str, repeats: int) -> dict:
     if not native.unavailable():
         subjects["sparse"] = Subject(replace(mast, compute="sparse"))
     steps = config.num_envs * config.chunk
-    parts = {
-        "env_step_us": (lambda s: s.env_step(), 1e6 / steps),
-        "update_played_ms": (lambda s: s.update(s.played), 1e3 / UPDATES),
-        "update_longest_ms": (lambda s: s.update(s.longest), 1e3 / UPDATES),
-    }
+    measures = (
+        (lambda s: s.env_step(), 1e6 / steps),
+        (lambda s: s.update(s.played), 1e3 / UPDATES),
+        (lambda s: s.update(s.longest), 1e3 / UPDATES),
+        (lambda s: s.train(), 1e6 / steps),
+    )
     row: dict = {"map": map_name, "sparsity": SPARSITY[map_name]}
-    for name, (part, scale) in parts.items():
+    for name, (part, scale) in zip(PARTS, measures, strict=True):
         times = {label: [] for label in subjects}
         for repeat in range(repeats + 1):
             for label, subject in subjects.items():
@@ -101,39 +110,18 @@ def measure(map_name: str, repeats: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser = arguments(__doc__, repeats=15)
     parser.add_argument("--maps", nargs="+", default=list(SPARSITY), choices=list(SPARSITY))
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
-
-    rows = []
-    table = Table(title="medians")
+    rows = [measure(map_name, args.repeats) for map_name in args.maps]
     columns = ("dense", "masked", "sparse", "masked/dense", "masked/sparse")
-    for name in ("map", "sparsity", "part", *columns):
-        table.add_column(name, justify="left" if name in ("map", "part") else "right")
-    for map_name in args.maps:
-        row = measure(map_name, args.repeats)
-        rows.append(row)
-        for part in ("env_step_us", "update_played_ms", "update_longest_ms"):
-            values = row[part]
-            table.add_row(
-                map_name,
-                f"{row['sparsity']:.2f}",
-                part,
-                *(f"{values[name]:.2f}" if name in values else "-" for name in columns),
-            )
-    Console().print(table)
-    report = {
-        "jax": jax.__version__,
-        "backend": jax.default_backend(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "rows": rows,
-    }
-    print(json.dumps(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+    table = [
+        {"map": row["map"], "sparsity": f"{row['sparsity']:.2f}", "part": part}
+        | {name: f"{row[part][name]:.2f}" if name in row[part] else "-" for name in columns}
+        for row in rows
+        for part in PARTS
+    ]
+    report("medians", table, {"rows": rows}, args.json)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   layer.columns = shape.columns;
 
   const auto& kernels = kernels_of<Index, Input>().linear;
-  const Cut cut(shape.batch, shape.columns, links.count, /*most=*/16);
+  const Cut cut(shape.batch, shape.columns, links.count, /*most=*/8);
   const int64_t size = links.count + links.outputs;
   float* shared = scratch(links.count + std::max<int64_t>(cut.tasks(), 1) * size, 1);
   layer.weight.transposed = shared;
@@ -143,7 +143,9 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   float* to = dvalues->typed_data();
   // Were `order` not a permutation, some would not be written below.
   std::fill(to, to + links.count, 0.0f);
-  for (int64_t k = 0; k < links.count; ++k) to[links.order[k]] = parts[k];
+  parallel_slices(pool, links.count, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) to[links.order[k]] = parts[k];
+  });
   std::copy(parts + links.count, parts + size, dbias->typed_data());
   return ffi::Error::Success();
 }

@@ -1,0 +1,50 @@
+"""How the benchmarks print and save what they measured."""
+
+import argparse
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from sparl.compute import native
+
+
+def arguments(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
+    """A parser with what all benchmarks take."""
+    parser = argparse.ArgumentParser(description=(doc or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    return parser
+
+
+def report(
+    title: str, table: list[dict[str, str]], figures: dict[str, Any], path: Path | None
+) -> None:
+    """Print a table and, on one line, the figures with the machine; write these to `path`.
+
+    Args:
+        title: Of the table.
+        table: Its rows, each from the names of columns to cells.
+        figures: What was measured.
+        path: A file, or `None`.
+    """
+    drawn = Table(title=title)
+    for name in table[0]:
+        words = name in ("map", "part", "size")
+        drawn.add_column(name, justify="left" if words else "right", overflow="fold")
+    for row in table:
+        drawn.add_row(*row.values())
+    Console().print(drawn)
+    machine = {
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **native.info(),
+    }
+    print(json.dumps(machine | figures))
+    if path:
+        path.write_text(json.dumps(machine | figures, indent=2) + "\n")
