@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 
+from sparl import compute, topology
 from sparl.config import (
     Config,
     ExplorationConfig,
@@ -30,6 +31,8 @@ __all__ = [
     "SparlError",
     "TargetConfig",
     "TopologyConfig",
+    "compute",
     "resume",
+    "topology",
     "train",
 ]

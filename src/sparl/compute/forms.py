@@ -28,8 +28,10 @@ def choose(wanted: str, sparsity: float) -> str:
         sparsity: Share of the weights that are absent.
 
     Raises:
-        InputError: If the form does not go with the sparsity, or not with the machine.
+        InputError: If there is no such form, or it does not go with the sparsity or the machine.
     """
+    if wanted not in ("auto", *FORMS):
+        raise InputError(f"compute must be one of auto, {', '.join(FORMS)}, got {wanted!r}")
     if sparsity == 0:
         if wanted in ("auto", "dense"):
             return "dense"

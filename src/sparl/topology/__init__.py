@@ -1,6 +1,7 @@
 """Which links exist, when they move, and what they cost.
 
-`random_topology` draws the masks that training starts from, `evolve` moves links by one of the
+For a network of one's own: `init` takes links away, and `evolving` trains what is left with any
+optax optimiser. Beneath them `random_topology` draws masks, `evolve` moves links by one of the
 `RULES`, `cosine` says how many, `account` counts parameters and FLOPs.
 """
 
@@ -8,7 +9,14 @@ from sparl.topology.accounting import Accounting, account
 from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
 from sparl.topology.evolve import RULES, Rule, evolve
-from sparl.topology.init import link_count_tree, link_counts, random_topology, weight_shapes
+from sparl.topology.evolving import EvolvingState, evolving
+from sparl.topology.initial import (
+    init,
+    link_count_tree,
+    link_counts,
+    random_topology,
+    weight_shapes,
+)
 from sparl.topology.names import by_name
 from sparl.topology.rigl import rigl
 from sparl.topology.schedule import cosine
@@ -18,6 +26,7 @@ __all__ = [
     "DISTRIBUTIONS",
     "RULES",
     "Accounting",
+    "EvolvingState",
     "Rule",
     "account",
     "by_name",
@@ -25,6 +34,8 @@ __all__ = [
     "drop_and_grow",
     "erdos_renyi",
     "evolve",
+    "evolving",
+    "init",
     "link_count_tree",
     "link_counts",
     "random_topology",

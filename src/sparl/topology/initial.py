@@ -4,11 +4,53 @@ from collections.abc import Callable
 
 import jax
 
-from sparl.compute import Tree
+from sparl.compute import Topology, Tree, bind, choose, to_sparse
 from sparl.errors import InputError
 from sparl.topology.distribution import DISTRIBUTIONS, Shapes
 from sparl.topology.names import by_name, name_of
 from sparl.topology.top import top_mask
+
+
+def init(
+    key: jax.Array,
+    params: Tree,
+    *,
+    sparsity: float,
+    distribution: str = "erdos_renyi",
+    compute: str = "auto",
+) -> tuple[Tree, Topology]:
+    """Take links away from a network's parameters, at random, until it is as sparse as wanted.
+
+    Weights are the arrays `[out, in]` of two dimensions; all else (biases) stays as it is.
+
+    Args:
+        key: Random key.
+        params: Nested dicts of arrays.
+        sparsity: Absent share of all weights, in [0, 1).
+        distribution: How the links are shared among layers, a key of `DISTRIBUTIONS`.
+        compute: The form of the weights, see `sparl.compute.FORMS`; by default the fastest here.
+
+    Returns:
+        The parameters, each weight the values of its links alone, `[L]`, or zero where it has none,
+        and the topology that `sparl.compute.bind` joins them with.
+
+    Raises:
+        InputError: If a layer would keep fewer links than it has outputs, if the sparsity or the
+            distribution is none, or if the machine does not have the form.
+    """
+    if not 0 <= sparsity < 1:
+        raise InputError(f"sparsity must lie in [0, 1), got {sparsity}")
+    if distribution not in DISTRIBUTIONS:
+        raise InputError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}")
+    form = choose(compute, sparsity)
+    whole = {"net": params}  # One network, whose layers share one budget.
+    if form == "dense":
+        return params, jax.tree.map(lambda _: None, params)
+    masks = random_topology(key, whole, sparsity, distribution)
+    params = bind(whole, masks)
+    if form == "sparse":
+        params, masks = to_sparse(params, masks, link_count_tree(whole, sparsity, distribution))
+    return params["net"], masks["net"]
 
 
 def link_counts(

@@ -1,0 +1,93 @@
+"""A plain JAX network, dense and sparse, trained side by side.
+
+    python examples/mlp.py
+    python examples/mlp.py --sparsity 0.9 --rule set --width 512
+
+The task is a regression on what a random teacher network answers. Sparse training differs in four
+marked places: two lines of the network, two of the optimiser.
+"""
+
+import argparse
+import time
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import sparl
+
+INPUTS, OUTPUTS, BATCH, UPDATES = 256, 8, 512, 1000
+
+
+def init_mlp(key, widths):
+    """Layers "0", "1", ..., each a weight `[out, in]` and a bias `[out]`."""
+    keys = jax.random.split(key, len(widths) - 1)
+    return {
+        str(i): {
+            "w": jax.random.normal(k, (widths[i + 1], widths[i])) * (2 / widths[i]) ** 0.5,
+            "b": jnp.zeros(widths[i + 1]),
+        }
+        for i, k in enumerate(keys)
+    }
+
+
+def mlp(weights, x):
+    """From `[INPUTS, batch]` to `[OUTPUTS, batch]`."""
+    for i in range(len(weights)):
+        x = sparl.compute.linear(weights[str(i)], x, relu=i + 1 < len(weights))  # 1
+    return x
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--sparsity", type=float, default=0.95)
+    parser.add_argument("--rule", default="rigl", choices=("static", "set", "rigl"))
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--updates", type=int, default=UPDATES)
+    args = parser.parse_args()
+    widths = (INPUTS, args.width, args.width, OUTPUTS)
+    teacher = init_mlp(jax.random.key(1), (INPUTS, 32, OUTPUTS))
+
+    def train(name, params, optimizer, topology_of):
+        def loss(params, topology, x):
+            weights = sparl.compute.bind(params, topology)  # 2
+            return jnp.mean((mlp(weights, x) - mlp(teacher, x)) ** 2)
+
+        @jax.jit
+        def update(params, state, key):
+            x = jax.random.normal(key, (INPUTS, BATCH))
+            value, gradients = jax.value_and_grad(loss)(params, topology_of(state, params), x)
+            updates, state = optimizer.update(
+                gradients,
+                state,
+                params,
+                dense_gradients=lambda p: jax.grad(loss)(p, sparl.compute.dense(p), x),  # 3
+            )
+            return optax.apply_updates(params, updates), state, value
+
+        state, seconds, values = optimizer.init(params), [], []
+        for i in range(args.updates):
+            begun = time.perf_counter()
+            params, state, value = update(params, state, jax.random.key(i))
+            values.append(float(value))
+            seconds.append(time.perf_counter() - begun)
+        median = sorted(seconds)[len(seconds) // 2]
+        weights = sum(x.size for x in jax.tree.leaves(params))
+        last = sum(values[-50:]) / len(values[-50:])
+        print(f"{name:7}{weights:9} parameters  loss {last:.4f}  {median * 1e3:.2f} ms per update")
+        return median
+
+    params = init_mlp(jax.random.key(0), widths)
+    adam = optax.with_extra_args_support(optax.adam(1e-3))
+    dense = train("dense", params, adam, lambda _, params: sparl.compute.dense(params))
+
+    params, topology = sparl.topology.init(jax.random.key(2), params, sparsity=args.sparsity)
+    optimizer = sparl.topology.evolving(  # 4
+        optax.adam(1e-3), topology, rule=args.rule, total_updates=args.updates
+    )
+    sparse = train(args.rule, params, optimizer, lambda state, _: state.topology)
+    print(f"an update is {dense / sparse:.1f} times as fast")
+
+
+if __name__ == "__main__":
+    main()

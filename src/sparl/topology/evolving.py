@@ -1,0 +1,136 @@
+"""Sparse training of any network: an optax transformation that also moves the links."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sparl.compute import Topology, Tree, carry_over, link_counts_of, to_masked, to_sparse
+from sparl.errors import InputError
+from sparl.topology.evolve import RULES, Rule, evolve
+from sparl.topology.schedule import cosine
+
+RIGL = "rigl"
+
+
+class EvolvingState(NamedTuple):
+    """What `evolving` carries from update to update.
+
+    Attributes:
+        inner: State of the transformation inside.
+        topology: Where the links are now; bind parameters with this one.
+        updates: Updates so far, topology changes included.
+        key: Random key.
+    """
+
+    inner: Any
+    topology: Topology
+    updates: jax.Array
+    key: jax.Array
+
+
+def evolving(
+    inner: optax.GradientTransformation,
+    topology: Topology,
+    *,
+    rule: str,
+    total_updates: int,
+    interval: int = 100,
+    fraction: float = 0.3,
+    seed: int = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Train sparse parameters with `inner`, and move their links every `interval` updates.
+
+    A topology change takes the place of a gradient step (Evci et al., ICML 2020, algorithm 1):
+    links of smallest magnitude are dropped, as many are grown, new ones start at zero and without
+    moments. The share that moves falls from `fraction` to 0 over `total_updates`.
+
+    `update` needs `params`. For "rigl" it also needs `dense_gradients`, a function from parameters
+    `[out, in]` with zeros for absent links to their gradients, absent links included; it is run on
+    topology changes only.
+
+    Args:
+        inner: Any transformation, `optax.adam(1e-3)` for example.
+        topology: The links to begin with, from `sparl.topology.init`.
+        rule: "static", "set" (grow at random) or "rigl" (grow by gradient).
+        total_updates: Updates until links come to rest.
+        interval: Updates from one change to the next (RigL: 100).
+        fraction: Share of each layer's links that the first change moves (RigL: 0.3).
+        seed: Of what is grown at random.
+
+    Returns:
+        A transformation whose state has the `topology` of the moment. Applying its updates leaves
+        every link with its value, up to the rounding of one addition where links have moved.
+
+    Raises:
+        InputError: If a setting is out of its range.
+    """
+    if rule not in ("static", "set", RIGL):
+        raise InputError(f"rule must be 'static', 'set' or 'rigl', got {rule!r}")
+    if interval < 1 or total_updates < 1:
+        raise InputError(
+            f"interval and total_updates must be at least 1, got {interval} and {total_updates}"
+        )
+    if not 0 <= fraction <= 1:
+        raise InputError(f"fraction must lie in [0, 1], got {fraction}")
+    move = RULES[rule]
+
+    def init(params: Tree) -> EvolvingState:
+        zero = jnp.zeros((), jnp.int32)
+        return EvolvingState(inner.init(params), topology, zero, jax.random.key(seed))
+
+    def update(
+        gradients: Tree,
+        state: EvolvingState,
+        params: Tree | None = None,
+        *,
+        dense_gradients: Callable[[Tree], Tree] | None = None,
+        **extra: Any,
+    ) -> tuple[Tree, EvolvingState]:
+        if params is None:
+            raise ValueError("links move by their weights: pass params to update")
+        if rule == RIGL and dense_gradients is None:
+            raise ValueError(
+                "RigL grows by the gradients of absent links: pass dense_gradients to update, a "
+                "function from parameters to gradients; with sparl.compute.dense(params) for the "
+                "topology your loss yields them"
+            )
+        state = state._replace(updates=state.updates + 1)
+
+        def step(state: EvolvingState) -> tuple[Tree, EvolvingState]:
+            own = optax.with_extra_args_support(inner)
+            updates, inner_state = own.update(gradients, state.inner, params, **extra)
+            return updates, state._replace(inner=inner_state)
+
+        if move is None:
+            return step(state)
+        share = cosine(state.updates / total_updates, start=fraction)
+        change = partial(_change, inner, move, params, dense_gradients, share)
+        return jax.lax.cond(state.updates % interval == 0, change, step, state)
+
+    # Optax's protocol has positional arguments without names that it promises.
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _change(
+    inner: optax.GradientTransformation,
+    rule: Rule,
+    params: Tree,
+    dense_gradients: Callable[[Tree], Tree] | None,
+    fraction: jax.Array,
+    state: EvolvingState,
+) -> tuple[Tree, EvolvingState]:
+    key, rule_key = jax.random.split(state.key)
+    masked, masks = to_masked(params, state.topology)
+    # Rules that do not grow by gradients do not look at them.
+    gradients = dense_gradients(masked) if dense_gradients else masked
+    masked, masks, _ = evolve(rule, rule_key, masked, masks, gradients, fraction)
+    moved, topology = to_sparse(masked, masks, link_counts_of(params, state.topology))
+    inner_state = optax.tree_utils.tree_map_params(
+        inner, carry_over, state.inner, state.topology, topology
+    )
+    updates = jax.tree.map(jnp.subtract, moved, params)
+    return updates, state._replace(inner=inner_state, topology=topology, key=key)

@@ -1,0 +1,201 @@
+"""Sparse training of any network through optax."""
+
+import itertools
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kernel_cases import needs_kernels
+from sparl import compute, topology
+from sparl.errors import InputError
+
+WIDTHS = (12, 24, 16, 3)
+
+
+def init_mlp(key):
+    keys = jax.random.split(key, len(WIDTHS) - 1)
+    return {
+        str(i): {
+            "w": jax.random.normal(k, (WIDTHS[i + 1], WIDTHS[i])),
+            "b": jnp.zeros(WIDTHS[i + 1]),
+        }
+        for i, k in enumerate(keys)
+    }
+
+
+def loss(params, links, x):
+    weights = compute.bind(params, links)
+    hidden = compute.linear(weights["0"], x, relu=True)
+    hidden = compute.linear(weights["1"], hidden, relu=True)
+    return jnp.mean((compute.linear(weights["2"], hidden) - x[:3]) ** 2)
+
+
+def train(form, rule, updates, *, inner=None, **settings):
+    """Parameters, state and topologies after each update, in the masked form."""
+    params, links = topology.init(
+        jax.random.key(1), init_mlp(jax.random.key(0)), sparsity=0.7, compute=form
+    )
+    inner = inner or optax.adam(1e-2)
+    settings = {"total_updates": 40, "interval": 4, "fraction": 0.5} | settings
+    optimizer = topology.evolving(inner, links, rule=rule, **settings)
+
+    @jax.jit
+    def update(params, state, x):
+        gradients = jax.grad(loss)(params, state.topology, x)
+        dense = partial(lambda x, p: jax.grad(loss)(p, compute.dense(p), x), x)
+        steps, state = optimizer.update(gradients, state, params, dense_gradients=dense)
+        return optax.apply_updates(params, steps), state
+
+    state = optimizer.init(params)
+    history = []
+    for i in range(updates):
+        params, state = update(params, state, jax.random.normal(jax.random.key(i), (12, 30)))
+        history.append(compute.to_masked(params, state.topology))
+    return params, state, history
+
+
+def masks_of(history, layer="1"):
+    return [np.asarray(masks[layer]["w"]) for _, masks in history]
+
+
+@needs_kernels
+@pytest.mark.parametrize("rule", ["static", "set", "rigl"])
+def test_kernels_train_as_masks_do(rule):
+    _, _, sparse = train("sparse", rule, 12)
+    _, _, masked = train("masked", rule, 12)
+    for (params, masks), (expected, expected_masks) in zip(sparse, masked, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, masks, expected_masks)
+        jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), params, expected)
+
+
+@pytest.mark.parametrize("rule", ["set", "rigl"])
+def test_links_move_when_they_should_and_keep_their_number(rule):
+    _, _, history = train("masked", rule, 44)
+    masks = masks_of(history)
+    moved = [int((new & ~old).sum()) for old, new in itertools.pairwise(masks)]
+    assert len({mask.sum() for mask in masks}) == 1
+    # The list begins with the second update; changes come every fourth, fewer and fewer.
+    assert all(m == 0 for i, m in enumerate(moved) if (i + 2) % 4)
+    assert moved[2] > moved[30]
+    assert moved[2] > 0
+    # At the end of `total_updates` the share is 0.
+    assert moved[38] == 0
+    assert moved[42] == 0
+
+
+def test_static_links_stay():
+    _, _, history = train("masked", "static", 8)
+    assert all((mask == masks_of(history)[0]).all() for mask in masks_of(history))
+
+
+@pytest.mark.parametrize("form", ["masked", pytest.param("sparse", marks=needs_kernels)])
+def test_new_links_start_at_zero_without_moments(form):
+    _, state, history = train(form, "rigl", 4)
+    _, earlier, before = train(form, "rigl", 3)
+    now, then = masks_of(history)[-1], masks_of(before)[-1]
+    new = now & ~then
+    assert new.any()
+
+    def dense(state):
+        return np.asarray(compute.to_masked(state.inner[0].mu, state.topology)[0]["1"]["w"])
+
+    for values in (np.asarray(history[-1][0]["1"]["w"]), dense(state)):
+        assert not values[new].any()
+    # What links had that are still there they keep.
+    np.testing.assert_array_equal(dense(state)[now & then], dense(earlier)[now & then])
+
+
+def test_rigl_grows_where_the_gradient_is_largest():
+    """With a gradient that is large in one place only, that place is grown."""
+    params = {"w": jnp.arange(1.0, 13).reshape(3, 4)}
+    params, links = topology.init(jax.random.key(0), params, sparsity=0.5, compute="masked")
+    absent = np.argwhere(~np.asarray(links["w"]))[0]
+    wanted = jnp.zeros((3, 4)).at[tuple(absent)].set(7.0)
+    optimizer = topology.evolving(
+        optax.sgd(1.0), links, rule="rigl", total_updates=100, interval=1, fraction=0.2
+    )
+    _, state = optimizer.update(
+        params, optimizer.init(params), params, dense_gradients=lambda _: {"w": wanted}
+    )
+    assert state.topology["w"][tuple(absent)]
+
+
+def test_it_chains_with_other_transformations():
+    inner = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-2, 20))
+    )
+    _, _, history = train("auto", "rigl", 9, inner=inner)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(history[-1][0]))
+
+
+def test_a_whole_network_shares_one_budget():
+    params = init_mlp(jax.random.key(0))
+    _, masks = topology.init(jax.random.key(1), params, sparsity=0.7, compute="masked")
+    weights = [mask for mask in jax.tree.leaves(masks) if mask.ndim == 2]
+    assert abs(sum(m.sum() for m in weights) / sum(m.size for m in weights) - 0.3) < 0.01
+    assert masks["0"]["b"] is None
+    shares = [m.mean() for m in weights]
+    assert shares[0] < shares[2]  # Erdos-Renyi keeps more of small layers.
+    same, everywhere = topology.init(jax.random.key(1), params, sparsity=0.0)
+    assert same is params
+    assert jax.tree.leaves(everywhere) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"rule": "rigle"}, "rule must be 'static', 'set' or 'rigl', got 'rigle'"),
+        ({"interval": 0}, "interval and total_updates must be at least 1"),
+        ({"fraction": 1.5}, r"fraction must lie in \[0, 1\], got 1.5"),
+    ],
+)
+def test_settings_are_checked(settings, match):
+    with pytest.raises(InputError, match=match):
+        topology.evolving(optax.sgd(1), {}, **({"rule": "set", "total_updates": 9} | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"sparsity": 1.2}, r"sparsity must lie in \[0, 1\), got 1.2"),
+        ({"sparsity": 0.5, "distribution": "even"}, "distribution must be one of erdos_renyi, uni"),
+        ({"sparsity": 0.99}, "fewer than one each; the highest that keeps one per output"),
+        ({"sparsity": 0.5, "compute": "dense"}, "compute 'dense' keeps every link"),
+        ({"sparsity": 0.5, "compute": "fast"}, "compute must be one of"),
+    ],
+)
+def test_what_init_refuses(settings, match):
+    with pytest.raises(InputError, match=match):
+        topology.init(jax.random.key(0), init_mlp(jax.random.key(0)), **settings)
+
+
+def test_what_update_lacks_is_said():
+    params, links = topology.init(
+        jax.random.key(0), init_mlp(jax.random.key(0)), sparsity=0.5, compute="masked"
+    )
+    optimizer = topology.evolving(optax.sgd(1), links, rule="rigl", total_updates=9)
+    state = optimizer.init(params)
+    with pytest.raises(ValueError, match="pass params to update"):
+        optimizer.update(params, state)
+    with pytest.raises(ValueError, match="pass dense_gradients to update"):
+        optimizer.update(params, state, params)
+
+
+def test_the_example_runs():
+    """Where the repository's examples are at hand."""
+    example = Path(__file__).parents[1] / "examples" / "mlp.py"
+    out = subprocess.run(
+        [sys.executable, example, "--updates", "101", "--width", "64", "--sparsity", "0.8"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+    assert "times as fast" in out
