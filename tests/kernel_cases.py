@@ -37,9 +37,24 @@ def random_mask(rng, shape, density):
 
 
 def links_of(mask, index="16"):
-    links = from_mask(jnp.asarray(mask), int(mask.sum()))
+    return with_index(from_mask(jnp.asarray(mask), int(mask.sum())), index)
+
+
+def with_index(links, index):
+    """The same links, their indices of another type."""
     kind = INDEX_TYPES[index]
     return dataclasses.replace(links, column=links.column.astype(kind), row=links.row.astype(kind))
+
+
+def each_instruction_set():
+    """Lets the kernels use one after the other of those that the machine has."""
+    chosen = native.info()["instruction_set"]
+    try:
+        for name in native.instruction_sets():
+            assert native.choose_instruction_set(name)
+            yield name
+    finally:
+        native.choose_instruction_set(chosen)
 
 
 def normal(rng, shape, dtype=np.float32):
@@ -51,20 +66,6 @@ def assert_close(found, expected, scale=1.0):
     expected = np.asarray(expected)
     bound = 3e-6 * scale * (1 + np.abs(expected).max(initial=0))
     np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=bound)
-
-
-def in_float64(fn, *arguments):
-    """`fn` with every array in 64 bits."""
-    with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda a: (
-                jnp.asarray(np.asarray(a), jnp.float64)
-                if jnp.issubdtype(a.dtype, jnp.floating)
-                else jnp.asarray(np.asarray(a))
-            ),
-            arguments,
-        )
-        return jax.tree.map(np.asarray, fn(*wide))
 
 
 def random_net(rng, inputs, features, hidden, outputs, density, index="16"):
