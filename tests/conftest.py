@@ -11,6 +11,7 @@ import pytest
 
 from commands import Sparl, settings
 from sparl.compute import native
+from sparl.train.checkpoint import CheckpointStore
 
 # Compilation makes the first example of a shape slow.
 hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
@@ -73,3 +74,17 @@ def isa(request):
     assert native.choose_instruction_set(request.param)
     yield request.param
     native.choose_instruction_set(widest)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Where a `store` keeps its checkpoints."""
+    return tmp_path / "checkpoints"
+
+
+@pytest.fixture
+def store(folder):
+    """An empty checkpoint store."""
+    store = CheckpointStore(folder)
+    yield store
+    store.close()

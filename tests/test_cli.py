@@ -56,6 +56,11 @@ REFUSED = {
     "no gradient step": ("--topology.interval 1", "topology.interval must be at least 2, got 1"),
     "window": ("--replay.window 6000", "replay.window must be at most replay.capacity (5000)"),
     "chunk": ("--eval-every 100", "eval_every must be at least the 200 env steps of a chunk"),
+    "embedding of VDN": (
+        "--algorithm vdn --network.embed 8",
+        "network.embed 8 changes nothing, as algorithm is 'vdn': leave --network.embed at its "
+        "default 32, or choose --algorithm qmix",
+    ),
     "lambda of one step": (
         "--method rigl --target.lam 0.8",
         "target.lam 0.8 changes nothing, as target.kind is 'one_step': leave --target.lam at its "

@@ -91,7 +91,8 @@ def test_an_episode_begins_without_memory():
 
 def test_no_target_crosses_the_end_of_an_episode():
     """With values known to be huge behind the end, terminal targets stay at the reward."""
-    program = program_of(dataclasses.replace(CONFIG, method="dense", algorithm="vdn"))
+    vdn = {"algorithm": "vdn", "network": NetworkConfig(hidden=8)}
+    program = program_of(dataclasses.replace(CONFIG, method="dense", **vdn))
     rollout, ring, learner = program.init(program.seeds)
     for _ in range(12):
         rollout, finished = program.collect(learner.params, learner.topology, rollout)

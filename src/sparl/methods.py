@@ -44,6 +44,8 @@ METHODS = {
 
 
 USED_BY = {
+    "network.embed": ("algorithm", ("qmix",)),
+    "network.hypernet": ("algorithm", ("qmix",)),
     "topology.distribution": ("topology.kind", ("static", "set", "rigl")),
     "topology.interval": ("topology.kind", ("set", "rigl")),
     "topology.fraction": ("topology.kind", ("set", "rigl")),
@@ -103,7 +105,8 @@ def with_method(config: Config, name: str) -> Config:
         "target.operator": method.operator,
         "replay.kind": method.replay,
     }
-    unused = [setting for setting, (choice, users) in USED_BY.items() if parts[choice] not in users]
+    choices = parts | {"algorithm": config.algorithm}
+    unused = [name for name, (choice, users) in USED_BY.items() if choices[choice] not in users]
     for setting in (*parts, *unused):
         group, field = setting.split(".")
         default = getattr(getattr(Config(), group), field)
