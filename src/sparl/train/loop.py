@@ -30,6 +30,7 @@ from sparl.train.folder import RunFolder
 from sparl.train.learner import LearnerState, UpdateMetrics
 from sparl.train.logging import JsonlLogger, Logger, Record
 from sparl.train.masks import save_masks
+from sparl.train.memory import return_freed
 from sparl.train.program import Program, TrainState, build
 from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result
@@ -197,6 +198,7 @@ class _Run:
             f"{self.program.form} compute, which takes about half a minute"
         )
         self.program = self.program.compiled()
+        return_freed()
         self.clock.compiled()
 
     def _stop(self, state: TrainState) -> NoReturn:
