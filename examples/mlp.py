@@ -16,7 +16,7 @@ import optax
 
 import sparl
 
-INPUTS, OUTPUTS, BATCH, UPDATES = 256, 8, 512, 1000
+INPUTS, OUTPUTS, BATCH, BATCHES = 256, 8, 512, 64
 
 
 def init_mlp(key, widths):
@@ -43,38 +43,43 @@ def main():
     parser.add_argument("--sparsity", type=float, default=0.95)
     parser.add_argument("--rule", default="rigl", choices=("static", "set", "rigl"))
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--updates", type=int, default=UPDATES)
+    parser.add_argument("--updates", type=int, default=1000)
     args = parser.parse_args()
+    sparl.compute.keep_freed()  # Else large temporaries would be new memory at each call.
     widths = (INPUTS, args.width, args.width, OUTPUTS)
     teacher = init_mlp(jax.random.key(1), (INPUTS, 32, OUTPUTS))
+    xs = jax.random.normal(jax.random.key(3), (BATCHES, INPUTS, BATCH))
+    batches = [(x, mlp(teacher, x)) for x in xs]
 
     def train(name, params, optimizer, topology_of):
-        def loss(params, topology, x):
+        def loss(params, topology, x, y):
             weights = sparl.compute.bind(params, topology)  # 2
-            return jnp.mean((mlp(weights, x) - mlp(teacher, x)) ** 2)
+            return jnp.mean((mlp(weights, x) - y) ** 2)
 
         @jax.jit
-        def update(params, state, key):
-            x = jax.random.normal(key, (INPUTS, BATCH))
-            value, gradients = jax.value_and_grad(loss)(params, topology_of(state, params), x)
+        def update(params, state, x, y):
+            value, gradients = jax.value_and_grad(loss)(params, topology_of(state, params), x, y)
             updates, state = optimizer.update(
                 gradients,
                 state,
                 params,
-                dense_gradients=lambda p: jax.grad(loss)(p, sparl.compute.dense(p), x),  # 3
+                dense_gradients=lambda p: jax.grad(loss)(p, sparl.compute.dense(p), x, y),  # 3
             )
             return optax.apply_updates(params, updates), state, value
 
         state, seconds, values = optimizer.init(params), [], []
         for i in range(args.updates):
             begun = time.perf_counter()
-            params, state, value = update(params, state, jax.random.key(i))
+            params, state, value = update(params, state, *batches[i % BATCHES])
             values.append(float(value))
             seconds.append(time.perf_counter() - begun)
         median = sorted(seconds)[len(seconds) // 2]
         weights = sum(x.size for x in jax.tree.leaves(params))
         last = sum(values[-50:]) / len(values[-50:])
-        print(f"{name:7}{weights:9} parameters  loss {last:.4f}  {median * 1e3:.2f} ms per update")
+        print(
+            f"{name:7}{weights:9} parameters  loss {values[0]:.3f} -> {last:.3f}  "
+            f"{median * 1e3:.2f} ms per update"
+        )
         return median
 
     params = init_mlp(jax.random.key(0), widths)

@@ -74,7 +74,8 @@ def test_a_crash_at_any_system_call_loses_nothing(tmp_path, monkeypatch, scenari
 KILLS = """
     import os, random, signal, sys, time, traceback
     from pathlib import Path
-    from test_checkpoint_store import CheckpointStore, check, restore, save
+    from checkpoint_cases import check, restore, save
+    from sparl.train.checkpoint import CheckpointStore
 
     folder, random = Path(sys.argv[1]), random.Random(0)
     complete = 0
@@ -111,7 +112,7 @@ KILLS = """
 
 
 def run(script, *args):
-    """Runs a script in a process of its own that can import this file."""
+    """Runs a script in a process of its own that can import the tests' modules."""
     paths = [str(Path(__file__).parent), *sys.path]
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, args)],
@@ -134,7 +135,8 @@ def test_a_file_that_cannot_be_written_in_full(folder):
         import resource, sys
         from pathlib import Path
         import numpy as np
-        from test_checkpoint_store import CheckpointStore, SparlError
+        from sparl import SparlError
+        from sparl.train.checkpoint import CheckpointStore
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         store = CheckpointStore(Path(sys.argv[1]))

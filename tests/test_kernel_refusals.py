@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kernel_cases import links_of, needs_kernels, normal, random_net, refused, values_of
+from kernel_cases import links_of, needs_kernels, normal, random_net, refused, values_of, with_index
 from sparl.compute import kernels
 from sparl.compute.links import Links, from_mask, to_mask
 
@@ -100,6 +100,10 @@ def test_a_net_of_the_wrong_shape_is_refused():
         call(values | {"b1": jnp.ones(5)})
     with refused("the indices of all weights must be of one type"):
         call(links=links | {"fc2": links_of(np.asarray(to_mask(links["fc2"])), "32")})
+    odd = jax.tree.map(lambda a: a.astype(jnp.int8) if a.dtype == jnp.uint16 else a, links["w_ih"])
+    wide = {name: with_index(of, "32") for name, of in links.items()}
+    with refused("the indices of all weights must be of one type"):
+        call(links=wide | {"w_ih": odd})
     for change, match in (
         ({"x": normal(rng, (2, 6, 3))}, "x has shape"),
         ({"h0": jnp.zeros((4, 2))}, "h0 has shape"),

@@ -76,19 +76,47 @@ def test_batches_are_those_of_xla(size, longest):
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
+ROWS = (
+    jnp.zeros((64, 4, 1), jnp.float16),
+    jnp.zeros((64, 3), jnp.float16),
+    jnp.zeros((64, 4, 2), jnp.uint8),
+    jnp.zeros((64, 4), jnp.uint8),
+)
+
+
+def gather(*arrays):
+    """The kernel itself, for seven steps of one episode of four agents with ten actions."""
+    shapes = ((7, 15, 4), jnp.float16), ((3, 7, 1), jnp.float16), ((7, 10, 4), jnp.bool)
+    results = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+    return jax.ffi.ffi_call("sparl_gather", results)(*arrays)
+
+
 @pytest.mark.parametrize("start", [-1, 58, 2**31 - 1])
 def test_rows_that_are_not_there_are_refused(start):
-    f16 = jnp.float16
-    shapes = ((7, 15, 4), f16), ((3, 7, 1), f16), ((7, 10, 4), jnp.bool)
-    call = jax.ffi.ffi_call("sparl_gather", [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    rows = (
-        jnp.zeros((64, 4, 1), f16),
-        jnp.zeros((64, 3), f16),
-        jnp.zeros((64, 4, 2), jnp.uint8),
-        jnp.zeros((64, 4), jnp.uint8),
-    )
-    call(*rows, jnp.full(1, 57, jnp.int32), jnp.zeros(1, jnp.int32))
+    jax.block_until_ready(gather(*ROWS, jnp.full(1, 57, jnp.int32), jnp.zeros(1, jnp.int32)))
     with refused("leave the 64 rows of the replay"):
-        jax.block_until_ready(call(*rows, jnp.full(1, start, jnp.int32), jnp.zeros(1, jnp.int32)))
-    with refused(r"length has shape \[2\]"):
-        jax.block_until_ready(call(*rows, jnp.zeros(1, jnp.int32), jnp.zeros(2, jnp.int32)))
+        jax.block_until_ready(gather(*ROWS, jnp.full(1, start, jnp.int32), jnp.zeros(1, jnp.int32)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "shape", "match"),
+    [
+        (0, (4, 1), "too few dimensions"),
+        (0, (63, 4, 1), r"state has shape \[64, 3\], expected it to end in \[63, 3\]"),
+        (1, (3,), "too few dimensions"),
+        (2, (64, 4, 1), "inputs of 15 features do not go with"),
+        (3, (64, 5), r"actions has shape \[64, 5\]"),
+        (5, (2,), r"length has shape \[2\]"),
+    ],
+)
+def test_arrays_that_do_not_go_together_are_refused(changed, shape, match):
+    arrays = [*ROWS, jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)]
+    arrays[changed] = jnp.zeros(shape, arrays[changed].dtype)
+    with refused(match):
+        jax.block_until_ready(gather(*arrays))
+
+
+def test_actions_of_another_type_are_refused():
+    once = jnp.zeros(1, jnp.int32)
+    with refused("actions must be uint8 or uint16"):
+        jax.block_until_ready(gather(*ROWS[:3], jnp.zeros((64, 4), jnp.int32), once, once))

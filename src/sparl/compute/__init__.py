@@ -20,6 +20,7 @@ from sparl.compute.forms import (
 )
 from sparl.compute.linear import linear
 from sparl.compute.links import Links
+from sparl.compute.memory import keep_freed, return_freed
 
 __all__ = [
     "FORMS",
@@ -32,9 +33,11 @@ __all__ = [
     "carry_over",
     "choose",
     "dense",
+    "keep_freed",
     "linear",
     "link_counts_of",
     "recurrent",
+    "return_freed",
     "to_masked",
     "to_sparse",
 ]

@@ -97,10 +97,14 @@ def carry_over(
     Returns:
         What links that stay had, and zero for links that are new.
     """
-    spread = put(before, values) if isinstance(before, Links) else values
+    # Moments may be kept in fewer bits than the kernels work in.
+    wide = values.astype(jnp.float32)
+    spread = put(before, wide) if isinstance(before, Links) else wide
     if isinstance(after, Links):
-        return take(after, spread)
-    return spread if after is None else jnp.where(after, spread, 0)
+        spread = take(after, spread)
+    elif after is not None:
+        spread = jnp.where(after, spread, 0)
+    return spread.astype(values.dtype)
 
 
 def _links_of(

@@ -86,6 +86,9 @@ ffi::Error read_links(const LinkBuffers& from, int64_t count, bool backward, Lin
   if (from.row.element_type() != from.column.element_type()) {
     return invalid("row and column must be of one type");
   }
+  if (from.column.element_type() != (sizeof(Index) == 2 ? ffi::U16 : ffi::S32)) {
+    return invalid("the indices of all weights must be of one type, uint16 or int32");
+  }
   links->outputs = static_cast<int64_t>(from.row_start.element_count()) - 1;
   links->inputs = static_cast<int64_t>(from.column_start.element_count()) - 1;
   links->count = count;

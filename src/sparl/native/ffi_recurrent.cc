@@ -34,9 +34,6 @@ ffi::Error read_weight(ffi::RemainingArgs arguments, int which, bool backward,
   if (values.dimensions().size() != 1) {
     return invalid(std::string("the values of ") + kNames[which] + " must have one dimension");
   }
-  if ((column.element_type() == ffi::U16) != (sizeof(Index) == 2)) {
-    return invalid("the indices of all weights must be of one type, uint16 or int32");
-  }
   Links<Index>& links = weight->links;
   SPARL_CHECK(read_links({row_start, column, column_start, row, order}, values.element_count(),
                          backward, &links));

@@ -94,7 +94,7 @@ struct KernelsOf {
 
 struct Kernels {
   const char* name;
-  int64_t panel;  // Columns that are worked on at a time.
+  int64_t panel;  // Columns of a recurrent net that are worked on at a time.
   KernelsOf<uint16_t, float> narrow_float;
   KernelsOf<uint16_t, uint16_t> narrow_half;
   KernelsOf<int32_t, float> wide_float;

@@ -17,7 +17,7 @@ constexpr int64_t kPanel = kVectors * kLanes;  // Columns of a panel.
 inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Copies columns [first, first + count) of `rows` rows into panels; missing ones become zero.
+// Copies `count` columns of `rows` rows into panels of `width`; missing ones become zero.
 template <class Input>
 inline void pack(float* to, int64_t to_stride, const Input* from, int64_t from_stride,
                  int64_t rows, int64_t count, int64_t width) {

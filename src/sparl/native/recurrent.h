@@ -11,7 +11,7 @@ constexpr int kBlocks = 2;  // Panels, of one step each, that a weight gradient 
 constexpr int kHeld = kVectors * kBlocks;
 
 // dw[k] += the dot product of row r of dy and row column[k] of x, for every link k = (r, column),
-// and db[r] += the sum of row r of dy, if wanted. Rows are kHeld vectors, held in registers.
+// and db[r] += the sum of row r of dy. Rows are kHeld vectors, held in registers.
 template <class Index>
 void weight_gradient(const Links<Index>& links, const float* dy, const float* x, int64_t stride,
                      float* dw, float* db) {
@@ -19,11 +19,9 @@ void weight_gradient(const Links<Index>& links, const float* dy, const float* x,
     const int64_t begin = links.row_start[r], end = links.row_start[r + 1];
     Vec row[kHeld];
     for (int j = 0; j < kHeld; ++j) row[j] = load(dy + r * stride + j * kLanes);
-    if (db) {
-      Vec total = row[0];
-      for (int j = 1; j < kHeld; ++j) total += row[j];
-      db[r] += sum(total);
-    }
+    Vec whole = row[0];
+    for (int j = 1; j < kHeld; ++j) whole += row[j];
+    db[r] += sum(whole);
     auto product = [&](int64_t k) {
       const float* other = x + links.column[k] * stride;
       Vec total = row[0] * load(other);

@@ -68,6 +68,7 @@ inline float* scratch(int64_t floats, int which) {
   thread_local Block blocks[2];
   Block& block = blocks[which];
   if (block.size < floats) {
+    block.size = 0;
     block.memory.reset();
     block.memory.reset(static_cast<float*>(::operator new[](floats * sizeof(float), kLine)));
     block.size = floats;

@@ -49,7 +49,7 @@ def read_batch(ring: Ring, episodes: jax.Array, longest: int, num_actions: int) 
     batch = to_batch(steps, length, num_actions)
     if native.unavailable():
         return batch
-    # One pass from the rows to the large arrays; what computed them above is never run.
+    # One pass from the rows to the large arrays. Compiled, what made them above is never run.
     columns = episodes.shape[0] * steps.actions.shape[-1]
     outputs = (
         jax.ShapeDtypeStruct(batch.inputs.shape, jnp.float16),

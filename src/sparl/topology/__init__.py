@@ -8,7 +8,7 @@ optax optimiser. Beneath them `random_topology` draws masks, `evolve` moves link
 from sparl.topology.accounting import Accounting, account
 from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
-from sparl.topology.evolve import RULES, Rule, evolve
+from sparl.topology.evolve import RULES, Rule, carry_moments, evolve, move_links
 from sparl.topology.evolving import EvolvingState, evolving
 from sparl.topology.initial import (
     init,
@@ -30,6 +30,7 @@ __all__ = [
     "Rule",
     "account",
     "by_name",
+    "carry_moments",
     "cosine",
     "drop_and_grow",
     "erdos_renyi",
@@ -38,6 +39,7 @@ __all__ = [
     "init",
     "link_count_tree",
     "link_counts",
+    "move_links",
     "random_topology",
     "rigl",
     "set_",

@@ -1,11 +1,13 @@
 """One topology change over a whole tree of parameters."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
-from sparl.compute import Tree, bind
+from sparl.compute import Topology, Tree, bind, carry_over, link_counts_of, to_masked, to_sparse
 from sparl.topology.names import by_name, name_of
 from sparl.topology.rigl import rigl
 from sparl.topology.set import set_
@@ -56,3 +58,51 @@ def evolve(
 
     topology = jax.tree_util.tree_map_with_path(change, params, topology, gradients)
     return bind(params, topology), topology, changed
+
+
+def move_links(
+    rule: Rule,
+    key: jax.Array,
+    optimizer: optax.GradientTransformation,
+    trained: tuple[Tree, Any, Topology],
+    gradients: Tree,
+    fraction: jax.Array | float,
+) -> tuple[tuple[Tree, Any, Topology], dict[str, jax.Array]]:
+    """`evolve` for what is being trained, in any form of compute.
+
+    Args:
+        rule: A rule of `RULES`.
+        key: Random key.
+        optimizer: Whose state is carried along: moments of new links are zero.
+        trained: Parameters, the optimiser's state, and the topology.
+        gradients: Dense gradients: `[out, in]` for every weight.
+        fraction: Share of each layer's links to move.
+
+    Returns:
+        The same three after the change, and for each sparse layer by name the share of its links
+        that are new.
+    """
+    params, opt_state, topology = trained
+    masked, masks = to_masked(params, topology)
+    masked, masks, changed = evolve(rule, key, masked, masks, gradients, fraction)
+    moved, after = to_sparse(masked, masks, link_counts_of(params, topology))
+    return (moved, carry_moments(optimizer, opt_state, topology, after), after), changed
+
+
+def carry_moments(
+    optimizer: optax.GradientTransformation, opt_state: Any, before: Topology, after: Topology
+) -> Any:
+    """An optimiser's state on other links, or on the same in another form."""
+
+    def carry(moments: Any, *links: Any) -> Any:
+        # `optax.masked` and `optax.partition` leave out what is not theirs.
+        return moments if isinstance(moments, optax.MaskedNode) else carry_over(moments, *links)
+
+    return optax.tree_utils.tree_map_params(
+        optimizer,
+        carry,
+        opt_state,
+        before,
+        after,
+        is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+    )

@@ -1,16 +1,15 @@
 """Sparse training of any network: an optax transformation that also moves the links."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from sparl.compute import Topology, Tree, carry_over, link_counts_of, to_masked, to_sparse
+from sparl.compute import Links, Topology, Tree, to_masked
 from sparl.errors import InputError
-from sparl.topology.evolve import RULES, Rule, evolve
+from sparl.topology.evolve import RULES, move_links
 from sparl.topology.schedule import cosine
 
 RIGL = "rigl"
@@ -53,10 +52,13 @@ def evolving(
     topology changes only.
 
     Args:
-        inner: Any transformation, `optax.adam(1e-3)` for example.
+        inner: A transformation whose state holds, for each parameter, arrays of its shape or none:
+            `optax.adam(1e-3)` for example, also chained, masked or partitioned, but not
+            `optax.adafactor`, which holds sums of rows. Masks should go by the names of parameters:
+            with the kernels a sparse weight has one dimension, like a bias.
         topology: The links to begin with, from `sparl.topology.init`.
         rule: "static", "set" (grow at random) or "rigl" (grow by gradient).
-        total_updates: Updates until links come to rest.
+        total_updates: From this update on links rest, and every update is a gradient step.
         interval: Updates from one change to the next (RigL: 100).
         fraction: Share of each layer's links that the first change moves (RigL: 0.3).
         seed: Of what is grown at random.
@@ -76,11 +78,13 @@ def evolving(
         )
     if not 0 <= fraction <= 1:
         raise InputError(f"fraction must lie in [0, 1], got {fraction}")
-    move = RULES[rule]
 
     def init(params: Tree) -> EvolvingState:
         zero = jnp.zeros((), jnp.int32)
-        return EvolvingState(inner.init(params), topology, zero, jax.random.key(seed))
+        jax.tree.map(_check_fit, params, topology)
+        # A copy, so that giving the state away does not take the caller's.
+        own = jax.tree.map(jnp.copy, topology)
+        return EvolvingState(inner.init(params), own, zero, jax.random.key(seed))
 
     def update(
         gradients: Tree,
@@ -105,32 +109,34 @@ def evolving(
             updates, inner_state = own.update(gradients, state.inner, params, **extra)
             return updates, state._replace(inner=inner_state)
 
+        move = RULES[rule]
         if move is None:
             return step(state)
-        share = cosine(state.updates / total_updates, start=fraction)
-        change = partial(_change, inner, move, params, dense_gradients, share)
-        return jax.lax.cond(state.updates % interval == 0, change, step, state)
+
+        def change(state: EvolvingState) -> tuple[Tree, EvolvingState]:
+            key, rule_key = jax.random.split(state.key)
+            masked, _ = to_masked(params, state.topology)
+            # Rules that do not grow by gradients do not look at them.
+            gradients = dense_gradients(masked) if dense_gradients else masked
+            share = cosine(state.updates / total_updates, start=fraction)
+            trained = (params, state.inner, state.topology)
+            (moved, inner_state, after), _ = move_links(
+                move, rule_key, inner, trained, gradients, share
+            )
+            updates = jax.tree.map(jnp.subtract, moved, params)
+            return updates, state._replace(inner=inner_state, topology=after, key=key)
+
+        due = (state.updates % interval == 0) & (state.updates < total_updates)
+        return jax.lax.cond(due, change, step, state)
 
     # Optax's protocol has positional arguments without names that it promises.
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def _change(
-    inner: optax.GradientTransformation,
-    rule: Rule,
-    params: Tree,
-    dense_gradients: Callable[[Tree], Tree] | None,
-    fraction: jax.Array,
-    state: EvolvingState,
-) -> tuple[Tree, EvolvingState]:
-    key, rule_key = jax.random.split(state.key)
-    masked, masks = to_masked(params, state.topology)
-    # Rules that do not grow by gradients do not look at them.
-    gradients = dense_gradients(masked) if dense_gradients else masked
-    masked, masks, _ = evolve(rule, rule_key, masked, masks, gradients, fraction)
-    moved, topology = to_sparse(masked, masks, link_counts_of(params, state.topology))
-    inner_state = optax.tree_utils.tree_map_params(
-        inner, carry_over, state.inner, state.topology, topology
-    )
-    updates = jax.tree.map(jnp.subtract, moved, params)
-    return updates, state._replace(inner=inner_state, topology=topology, key=key)
+def _check_fit(values: jax.Array, links: Links | jax.Array | None) -> None:
+    expected = links.column.shape if isinstance(links, Links) else getattr(links, "shape", None)
+    if expected is not None and values.shape != expected:
+        raise InputError(
+            f"a weight has shape {values.shape}, but its links ask for {expected}: pass the "
+            "parameters that sparl.topology.init returned with this topology"
+        )

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import jax
 
-from sparl.compute import Topology, Tree, bind, choose, to_sparse
-from sparl.errors import InputError
+from sparl.compute import Topology, Tree, bind, choose, dense, to_sparse
+from sparl.errors import InputError, unknown_name
 from sparl.topology.distribution import DISTRIBUTIONS, Shapes
 from sparl.topology.names import by_name, name_of
 from sparl.topology.top import top_mask
@@ -35,22 +35,27 @@ def init(
         and the topology that `sparl.compute.bind` joins them with.
 
     Raises:
-        InputError: If a layer would keep fewer links than it has outputs, if the sparsity or the
-            distribution is none, or if the machine does not have the form.
+        InputError: If there are no weights, if a layer would keep fewer links than it has outputs,
+            if the sparsity, the distribution or the form is none, or if the machine does not have
+            the form, or the form not the type of the weights.
     """
     if not 0 <= sparsity < 1:
         raise InputError(f"sparsity must lie in [0, 1), got {sparsity}")
     if distribution not in DISTRIBUTIONS:
-        raise InputError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}")
+        raise unknown_name("distribution", distribution, DISTRIBUTIONS)
     form = choose(compute, sparsity)
-    whole = {"net": params}  # One network, whose layers share one budget.
     if form == "dense":
-        return params, jax.tree.map(lambda _: None, params)
+        return params, dense(params)
+    whole = {"network": params}  # Whose layers share one budget.
+    if not weight_shapes(whole):
+        raise InputError("there is no weight to take links from: no array has two dimensions")
+    if form == "sparse":
+        _require_float32(whole)
     masks = random_topology(key, whole, sparsity, distribution)
     params = bind(whole, masks)
     if form == "sparse":
         params, masks = to_sparse(params, masks, link_count_tree(whole, sparsity, distribution))
-    return params["net"], masks["net"]
+    return params["network"], masks["network"]
 
 
 def link_counts(
@@ -126,6 +131,15 @@ def random_topology(
 def weight_shapes(params: Tree) -> dict[str, tuple[int, int]]:
     """The shapes `[out, in]` of all weights, by name."""
     return {name: value.shape for name, value in by_name(params).items() if value.ndim == 2}
+
+
+def _require_float32(params: Tree) -> None:
+    for name, value in by_name(params).items():
+        if value.ndim == 2 and value.dtype != "float32":
+            raise InputError(
+                f"the kernels multiply float32, and {name} is {value.dtype}: convert it, or pass "
+                "compute='masked'"
+            )
 
 
 def _counts(shapes: Shapes, sparsity: float, distribution: str) -> dict[str, int]:

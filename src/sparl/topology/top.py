@@ -11,7 +11,7 @@ def top_mask(score: jax.Array, count: jax.Array | int, where: jax.Array | None =
     would give the same, but XLA's CPU backend is slow to compile one for every layer.
 
     Args:
-        score: float32 array, nowhere negative.
+        score: Floats, nowhere negative.
         count: How many entries to mark, at most the number of candidates.
         where: Boolean array of the candidates; all by default.
 
@@ -19,7 +19,7 @@ def top_mask(score: jax.Array, count: jax.Array | int, where: jax.Array | None =
         A boolean array of the shape of `score`, true at exactly `count` places.
     """
     # The sign bit of -0 would order it below everything else.
-    bits = jax.lax.bitcast_convert_type(jnp.abs(score), jnp.int32)
+    bits = jax.lax.bitcast_convert_type(jnp.abs(score).astype(jnp.float32), jnp.int32)
     bits = bits if where is None else jnp.where(where, bits, -1)
 
     def halve(bounds: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, None]:

@@ -14,15 +14,13 @@ from sparl.compute import (
     Topology,
     Tree,
     bind,
-    carry_over,
     dense,
-    link_counts_of,
     to_masked,
     to_sparse,
 )
 from sparl.replay import Batch, Ring, episode_lengths, read_batch
 from sparl.replay.draw import Draw
-from sparl.topology import Rule, cosine, evolve
+from sparl.topology import Rule, carry_moments, cosine, move_links
 
 T = TypeVar("T")
 
@@ -185,14 +183,14 @@ class Learner:
 
         def change(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
             key, evolve_key = jax.random.split(state.key)
-            params, masks = to_masked(state.params, state.topology)
+            masked, _ = to_masked(state.params, state.topology)
             # Absent links hold zero, so binding them as present changes no value and yields the
             # gradient that they would have.
-            gradients, scalars = self._gradients(state, params, dense(params), batch, env_steps)
-            params, masks, changed = evolve(rule, evolve_key, params, masks, gradients, fraction)
-            counts = link_counts_of(state.params, state.topology)
-            params, topology = to_sparse(params, masks, counts)
-            opt_state = self._carry_over(state, topology)
+            gradients, scalars = self._gradients(state, masked, dense(masked), batch, env_steps)
+            trained = (state.params, state.opt_state, state.topology)
+            (params, opt_state, topology), changed = move_links(
+                rule, evolve_key, self.optimizer, trained, gradients, fraction
+            )
             state = state._replace(
                 params=params,
                 topology=topology,
@@ -225,13 +223,7 @@ class Learner:
             topology=topology,
             target_params=target_params,
             target_topology=target_topology,
-            opt_state=self._carry_over(state, topology),
-        )
-
-    def _carry_over(self, state: LearnerState, topology: Topology) -> Any:
-        """The optimiser's moments on other links, or on the same in another form."""
-        return optax.tree_utils.tree_map_params(
-            self.optimizer, carry_over, state.opt_state, state.topology, topology
+            opt_state=carry_moments(self.optimizer, state.opt_state, state.topology, topology),
         )
 
     def _gradient_step(

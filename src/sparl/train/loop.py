@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from sparl import methods
-from sparl.compute import Topology, native
+from sparl.compute import Topology, native, return_freed
 from sparl.compute.forms import SPARSE_FROM
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
@@ -30,7 +30,6 @@ from sparl.train.folder import RunFolder
 from sparl.train.learner import LearnerState, UpdateMetrics
 from sparl.train.logging import JsonlLogger, Logger, Record
 from sparl.train.masks import save_masks
-from sparl.train.memory import return_freed
 from sparl.train.program import Program, TrainState, build
 from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result

@@ -12,14 +12,13 @@ import jax.numpy as jnp
 import optax
 
 from sparl import algorithms, envs, replay, targets
-from sparl.compute import Topology, Tree, bind, choose, dense
+from sparl.compute import Topology, Tree, bind, choose, dense, keep_freed
 from sparl.config import Config
 from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
 from sparl.topology import RULES, Accounting, account, link_count_tree, random_topology
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
-from sparl.train.memory import keep_freed
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
 
@@ -139,7 +138,7 @@ class Program:
 def build(config: Config) -> Program:
     """The program of a resolved configuration, not yet compiled.
 
-    The process keeps freed memory from now on; see `sparl.train.memory`.
+    The process keeps freed memory from now on; see `sparl.compute.memory`.
 
     Raises:
         InputError: If the environment is unknown, or `config.compute` not possible.

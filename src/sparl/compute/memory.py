@@ -1,4 +1,4 @@
-"""How the C library treats freed memory while sparl trains.
+"""How the C library treats freed memory.
 
 Both functions hold for the process. C libraries without these calls (macOS, musl) stay as they are.
 """
@@ -17,8 +17,8 @@ def keep_freed() -> None:
     network that can take as long as the update itself.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+    # Releases before 2.35 or so accept no more than 32 MiB.
+    if mallopt and (mallopt(_M_MMAP_THRESHOLD, _KEPT) or mallopt(_M_MMAP_THRESHOLD, 2**25)):
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
