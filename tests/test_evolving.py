@@ -190,8 +190,44 @@ def test_parameters_of_another_form_are_refused():
     dense = init_mlp(jax.random.key(0))
     _, links = topology.init(jax.random.key(1), dense, sparsity=0.7, compute="masked")
     other = dense | {"0": {"w": jnp.ones((3, 3)), "b": jnp.ones(3)}}
-    with pytest.raises(InputError, match="pass the parameters that"):
-        topology.evolving(optax.sgd(1), links, rule="set", total_updates=9).init(other)
+    optimizer = topology.evolving(optax.sgd(1), links, rule="set", total_updates=9)
+    with pytest.raises(InputError, match=r"a weight has shape \[3, 3\], but its links ask for"):
+        optimizer.init(other)
+    with pytest.raises(InputError, match="absent links hold values: pass the parameters that"):
+        optimizer.init(dense)
+
+
+@needs_kernels
+def test_gradients_of_absent_links_need_all_links():
+    params, links = topology.init(
+        jax.random.key(1), init_mlp(jax.random.key(0)), sparsity=0.7, compute="sparse"
+    )
+    optimizer = topology.evolving(optax.sgd(1), links, rule="rigl", total_updates=9)
+    x = jnp.ones((12, 5))
+    with pytest.raises(InputError, match=r"of dense gradients with sparl.compute.dense\(params\)"):
+        optimizer.update(
+            params,
+            optimizer.init(params),
+            params,
+            dense_gradients=lambda p: jax.grad(loss)(p, links, x),
+        )
+
+
+@pytest.mark.parametrize("form", ["masked", pytest.param("sparse", marks=needs_kernels)])
+def test_what_linear_refuses(form):
+    params, links = topology.init(
+        jax.random.key(1), init_mlp(jax.random.key(0)), sparsity=0.7, compute=form
+    )
+    layer = compute.bind(params, links)["0"]
+    for x in (jnp.ones((5, 12)), jnp.ones(12)):
+        with pytest.raises(InputError, match=r"but the layer takes \[..., 12, batch\]: features"):
+            compute.linear(layer, x)
+    if form == "sparse":
+        with pytest.raises(InputError, match=r"w has shape \[\d+\], not \[out, in\]: join"):
+            compute.linear(params["0"], jnp.ones((12, 5)))
+        with pytest.raises(InputError, match="x is bfloat16, but the kernels take float32"):
+            compute.linear(layer, jnp.ones((12, 5), jnp.bfloat16))
+        assert re.fullmatch(r"Links\(24 x 12, \d+ links\)", str(links["0"]["w"]))
 
 
 def test_a_whole_network_shares_one_budget():
@@ -210,7 +246,7 @@ def test_a_whole_network_shares_one_budget():
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"rule": "rigle"}, "rule must be 'static', 'set' or 'rigl', got 'rigle'"),
+        ({"rule": "rigle"}, "unknown rule 'rigle': did you mean 'rigl'"),
         ({"interval": 0}, "interval and total_updates must be at least 1"),
         ({"fraction": 1.5}, r"fraction must lie in \[0, 1\], got 1.5"),
     ],
@@ -241,9 +277,9 @@ def test_what_update_lacks_is_said():
     )
     optimizer = topology.evolving(optax.sgd(1), links, rule="rigl", total_updates=9)
     state = optimizer.init(params)
-    with pytest.raises(ValueError, match="pass params to update"):
+    with pytest.raises(InputError, match="call update\\(gradients, state, params\\)"):
         optimizer.update(params, state)
-    with pytest.raises(ValueError, match="pass dense_gradients to update"):
+    with pytest.raises(InputError, match="pass dense_gradients to update"):
         optimizer.update(params, state, params)
 
 

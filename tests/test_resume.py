@@ -17,6 +17,7 @@ from commands import (
     steps_saved,
     wait_until,
 )
+from kernel_cases import needs_kernels
 from sparl.cli import main
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.folder import RunFolder
@@ -46,6 +47,25 @@ def test_truncated_checkpoint_is_named_and_the_one_before_used(tmp_path, referen
     assert f"warning: checkpoint {STEPS}: checkpoints/{state.name} has " in done.stdout
     assert f"resuming at env step {STEPS - CHECKPOINT_EVERY}\n" in done.stdout
     assert_same_run(folder, reference)
+
+
+@needs_kernels
+def test_a_run_goes_on_in_another_form(tmp_path, reference, sparl):
+    """As on a machine that has kernels, which the one before had not."""
+    folder = unfinished_copy(reference, tmp_path)
+    state_file(folder, STEPS).unlink()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["compute"] == "auto"  # Masked, at this sparsity.
+    (folder / "config.json").write_text(json.dumps(config | {"compute": "sparse"}))
+
+    done = sparl("resume", folder)
+
+    assert done.returncode == 0, done.stderr
+    assert f"resuming at env step {STEPS - CHECKPOINT_EVERY}\n" in done.stdout
+    assert "for sparse compute" in done.stdout
+    found, expected = (json.loads((f / "result.json").read_text()) for f in (folder, reference))
+    assert found["env_steps"] == STEPS
+    assert found["layers"] == expected["layers"]
 
 
 def test_without_an_intact_checkpoint_all_are_named_and_kept(tmp_path, reference, capsys):

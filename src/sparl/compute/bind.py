@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sparl.compute.links import Links
+from sparl.errors import InputError
 
 Tree = Any
 """A nested dict of arrays."""
@@ -49,6 +50,9 @@ def bind(params: Tree, topology: Topology) -> Tree:
 
     Returns:
         The same tree, each weight in the form that `linear` takes.
+
+    Raises:
+        InputError: If a weight has not the shape that its links ask for.
     """
     return jax.tree.map(_bind_one, params, topology)
 
@@ -61,6 +65,13 @@ def dense(params: Tree) -> Topology:
 def _bind_one(values: jax.Array, links: Links | jax.Array | None) -> Weight:
     if links is None:
         return values
+    expected = links.column.shape if isinstance(links, Links) else links.shape
+    if values.shape != expected:
+        raise InputError(
+            f"a weight has shape {list(values.shape)}, but its links ask for {list(expected)}: "
+            "bind parameters with the topology that sparl.topology.init returned with them, and "
+            "those of dense gradients with sparl.compute.dense(params)"
+        )
     if isinstance(links, Links):
         return SparseWeight(values, links)
     return jnp.where(links, values, 0)

@@ -9,7 +9,7 @@ from sparl.compute.native import call
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Links:
     """The places of the `L` links of a weight `[out, in]`, row by row in ascending order.
 
@@ -26,6 +26,10 @@ class Links:
     column_start: jax.Array
     row: jax.Array
     order: jax.Array
+
+    def __repr__(self) -> str:
+        outputs, inputs = self.shape
+        return f"Links({outputs} x {inputs}, {self.column.shape[-1]} links)"
 
     @property
     def shape(self) -> tuple[int, int]:

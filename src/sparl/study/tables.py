@@ -24,9 +24,9 @@ def result_table(result: Result, run_dir: Path) -> Group:
     table.add_column()
     table.add_column(justify="right")
     rows = {
-        "win rate (last 20 evaluations)": _rate(result, "win_rate"),
+        "win rate (last evaluations, up to 20)": _rate(result, "win_rate"),
         "final win rate": _rate(result, "final_win_rate"),
-        "return (last 20 evaluations)": f"{result.return_:.2f}",
+        "return (last evaluations, up to 20)": f"{result.return_:.2f}",
         "sparsity (measured)": f"{result.sparsity['measured']:.4f}",
         "parameters": f"{result.parameters['sparse']} of {result.parameters['dense']}",
         "size against dense": f"{result.size_ratio:.4f}",

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
-from sparl.compute import Links, Topology, Tree, to_masked
-from sparl.errors import InputError
+from sparl.compute import Topology, Tree, bind, to_masked
+from sparl.errors import InputError, unknown_name
 from sparl.topology.evolve import RULES, move_links
 from sparl.topology.schedule import cosine
 
@@ -68,10 +69,12 @@ def evolving(
         every link with its value, up to the rounding of one addition where links have moved.
 
     Raises:
-        InputError: If a setting is out of its range.
+        InputError: If a setting is out of its range; from `init` if the parameters are not those of
+            the topology, from `update` if something is missing.
     """
-    if rule not in ("static", "set", RIGL):
-        raise InputError(f"rule must be 'static', 'set' or 'rigl', got {rule!r}")
+    rules = [name for name in RULES if name != "dense"]
+    if rule not in rules:
+        raise unknown_name("rule", rule, rules)
     if interval < 1 or total_updates < 1:
         raise InputError(
             f"interval and total_updates must be at least 1, got {interval} and {total_updates}"
@@ -81,7 +84,8 @@ def evolving(
 
     def init(params: Tree) -> EvolvingState:
         zero = jnp.zeros((), jnp.int32)
-        jax.tree.map(_check_fit, params, topology)
+        bind(params, topology)  # Refuses other shapes.
+        jax.tree.map(_require_zero, params, topology)
         # A copy, so that giving the state away does not take the caller's.
         own = jax.tree.map(jnp.copy, topology)
         return EvolvingState(inner.init(params), own, zero, jax.random.key(seed))
@@ -95,9 +99,9 @@ def evolving(
         **extra: Any,
     ) -> tuple[Tree, EvolvingState]:
         if params is None:
-            raise ValueError("links move by their weights: pass params to update")
+            raise InputError("links move by their weights: call update(gradients, state, params)")
         if rule == RIGL and dense_gradients is None:
-            raise ValueError(
+            raise InputError(
                 "RigL grows by the gradients of absent links: pass dense_gradients to update, a "
                 "function from parameters to gradients; with sparl.compute.dense(params) for the "
                 "topology your loss yields them"
@@ -133,10 +137,10 @@ def evolving(
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
-def _check_fit(values: jax.Array, links: Links | jax.Array | None) -> None:
-    expected = links.column.shape if isinstance(links, Links) else getattr(links, "shape", None)
-    if expected is not None and values.shape != expected:
+def _require_zero(values: jax.Array, links: Any) -> None:
+    masked = isinstance(links, jax.Array) and not isinstance(values, Tracer)
+    if masked and jnp.any(jnp.where(links, 0, values)):
         raise InputError(
-            f"a weight has shape {values.shape}, but its links ask for {expected}: pass the "
-            "parameters that sparl.topology.init returned with this topology"
+            "absent links hold values: pass the parameters that sparl.topology.init returned with "
+            "this topology"
         )

@@ -50,7 +50,7 @@ def init(
     if not weight_shapes(whole):
         raise InputError("there is no weight to take links from: no array has two dimensions")
     if form == "sparse":
-        _require_float32(whole)
+        _require_float32(params)
     masks = random_topology(key, whole, sparsity, distribution)
     params = bind(whole, masks)
     if form == "sparse":
