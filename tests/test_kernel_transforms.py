@@ -99,34 +99,23 @@ def test_gradients_go_through_a_scan():
     _, layer, net_links = random_net(rng, 9, 5, 4, 9, 0.4)
     length = jnp.full(4, 3, jnp.int32)
 
-    def loss(values, x):
-        def body(x, _):
-            x = kernels.linear(values, jnp.zeros(9), x, links, relu=True)
-            y, _ = kernels.recurrent(
-                values_of(layer, net_links),
-                net_links,
-                jnp.stack([x] * 3),
-                jnp.zeros((4, 4)),
-                length,
-                keep_h=False,
-            )
-            return jnp.tanh(y[-1]), None
+    def step(values, x):
+        x = kernels.linear(values, jnp.zeros(9), x, links, relu=True)
+        y, _ = kernels.recurrent(
+            values_of(layer, net_links),
+            net_links,
+            jnp.stack([x] * 3),
+            jnp.zeros((4, 4)),
+            length,
+            keep_h=False,
+        )
+        return jnp.tanh(y[-1])
 
-        return jnp.sum(jax.lax.scan(body, x, length=3)[0])
+    def loss(values, x):
+        return jnp.sum(jax.lax.scan(lambda x, _: (step(values, x), None), x, length=3)[0])
 
     def unrolled(values, x):
-        for _ in range(3):
-            x = kernels.linear(values, jnp.zeros(9), x, links, relu=True)
-            y, _ = kernels.recurrent(
-                values_of(layer, net_links),
-                net_links,
-                jnp.stack([x] * 3),
-                jnp.zeros((4, 4)),
-                length,
-                keep_h=False,
-            )
-            x = jnp.tanh(y[-1])
-        return jnp.sum(x)
+        return jnp.sum(step(values, step(values, step(values, x))))
 
     found = jax.jit(jax.grad(loss, (0, 1)))(take(links, weight), x)
     expected = jax.grad(unrolled, (0, 1))(take(links, weight), x)

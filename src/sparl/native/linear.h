@@ -78,12 +78,7 @@ inline void through_input(const Weight<Index>& w, int64_t begin, int64_t end, co
     }
     return total;
   };
-  int64_t k = begin;
-  for (; k + 4 <= end; k += 4) {
-    const Vec totals[4] = {product(k), product(k + 1), product(k + 2), product(k + 3)};
-    add_sums(totals, dw + k);
-  }
-  for (; k < end; ++k) dw[k] += sum(product(k));
+  add_products(begin, end, product, dw);
 }
 
 template <class Index, class Input>

@@ -99,6 +99,17 @@ inline void add_sums(const Vec* x, float* to) {
   for (int i = 0; i < 4; ++i) to[i] += sums[i];
 }
 
+// to[k] += the sum of product(k), a vector, for every k from begin to end.
+template <class Product>
+inline void add_products(int64_t begin, int64_t end, const Product& product, float* to) {
+  int64_t k = begin;
+  for (; k + 4 <= end; k += 4) {
+    const Vec four[4] = {product(k), product(k + 1), product(k + 2), product(k + 3)};
+    add_sums(four, to + k);
+  }
+  for (; k < end; ++k) to[k] += sum(product(k));
+}
+
 }  // namespace
 }  // namespace sparl::SPARL_ISA
 

@@ -28,12 +28,7 @@ void weight_gradient(const Links<Index>& links, const float* dy, const float* x,
       for (int j = 1; j < kHeld; ++j) total += row[j] * load(other + j * kLanes);
       return total;
     };
-    int64_t k = begin;
-    for (; k + 4 <= end; k += 4) {
-      const Vec totals[4] = {product(k), product(k + 1), product(k + 2), product(k + 3)};
-      add_sums(totals, dw + k);
-    }
-    for (; k < end; ++k) dw[k] += sum(product(k));
+    add_products(begin, end, product, dw);
   }
 }
 
