@@ -39,6 +39,9 @@ SETTINGS = {
 """A run of seconds in which everything happens: updates, topology changes, episodes that leave the
 replay, evaluations and twenty checkpoints."""
 
+DIMS = "--obs-dim 30 --state-dim 48 --num-actions 9 --num-agents 3"
+"""Dimensions of smax:3m as the paper counts them, for `sparl flops`."""
+
 TIMES = ("seconds", "compile_seconds", "env_steps_per_second")
 """What may differ between two runs of the same configuration."""
 

@@ -10,7 +10,9 @@ import jax
 import pytest
 
 from commands import Sparl, settings
+from sparl import cli
 from sparl.compute import native
+from sparl.train import loop
 from sparl.train.checkpoint import CheckpointStore
 
 # Compilation makes the first example of a shape slow.
@@ -88,3 +90,25 @@ def store(folder):
     store = CheckpointStore(folder)
     yield store
     store.close()
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs the command inside this process, in an empty folder; its exit code and two outputs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def trains(self):
+        raise AssertionError("this was to be refused before any training")
+
+    monkeypatch.setattr(loop._Run, "run", trains)
+
+    def run(line, *more):
+        try:
+            code = cli.main([*line.split(), *map(str, more)])
+        except SystemExit as end:  # From the parser of flags.
+            code = end.code
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
