@@ -127,7 +127,9 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.backward_scratch(layer), 0);
     float* dw = parts + task * size;
-    std::memset(dw, 0, size * sizeof(float));
+    float* db = dw + links.count;
+    std::fill(db, db + links.outputs, 0.0f);
+    bool anew = true;
     cut.for_each(task, [&](Piece piece) {
       const int64_t in = piece.entry * links.inputs * shape.columns;
       const int64_t out = piece.entry * links.outputs * shape.columns;
@@ -136,16 +138,12 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
       part.y = relu ? const_cast<float*>(y.typed_data()) + out : nullptr;
       part.dy = dy.typed_data() + out;
       part.dx = wants_dx ? dx->typed_data() + in : nullptr;
-      kernels.backward(part, piece.first, piece.last, own, dw, dw + links.count);
+      kernels.backward(part, piece.first, piece.last, own, anew, dw, db);
+      anew = false;
     });
   });
   add_up(pool, parts, cut.tasks(), size);
-  float* to = dvalues->typed_data();
-  // Were `order` not a permutation, some would not be written below.
-  std::fill(to, to + links.count, 0.0f);
-  parallel_slices(pool, links.count, [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) to[links.order[k]] = parts[k];
-  });
+  transpose_back(pool, links, parts, dvalues->typed_data());
   std::copy(parts + links.count, parts + size, dbias->typed_data());
   return ffi::Error::Success();
 }

@@ -80,9 +80,9 @@ template <class Index, class Input>
 struct LinearKernels {
   void (*forward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch);
   int64_t (*forward_scratch)(const Linear<Index, Input>&);
-  // Adds to dw [count], column by column, and db [outputs].
+  // Adds to dw [count], column by column, or writes it if `anew`, and adds to db [outputs].
   void (*backward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch,
-                   float* dw, float* db);
+                   bool anew, float* dw, float* db);
   int64_t (*backward_scratch)(const Linear<Index, Input>&);
 };
 

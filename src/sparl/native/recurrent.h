@@ -24,11 +24,11 @@ void weight_gradient(const Links<Index>& links, const float* dy, const float* x,
     db[r] += sum(whole);
     auto product = [&](int64_t k) {
       const float* other = x + links.column[k] * stride;
-      Vec total = row[0] * load(other);
-      for (int j = 1; j < kHeld; ++j) total += row[j] * load(other + j * kLanes);
-      return total;
+      Vec total[2] = {};
+      for (int j = 0; j < kHeld; ++j) total[j % 2] += row[j] * load(other + j * kLanes);
+      return total[0] + total[1];
     };
-    add_products(begin, end, product, dw);
+    add_products(begin, end, product, /*anew=*/false, dw);
   }
 }
 

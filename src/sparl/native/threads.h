@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <vector>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -26,27 +27,36 @@ inline void pause() {
 // still queued: so a caller that is a thread of the pool itself cannot lock up.
 template <class Task>
 void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
-  const int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
-  if (helpers < 1) {
+  const int64_t workers = std::min<int64_t>(pool.num_threads(), count);
+  if (workers < 2) {
     for (int64_t i = 0; i < count; ++i) task(i);
     return;
   }
   struct Shared {
-    std::atomic<int64_t> next{0}, done{0};
+    explicit Shared(int64_t workers, int64_t count) : next(workers) {
+      for (int64_t w = 0; w < workers; ++w) next[w] = w * count / workers;
+    }
+    std::vector<std::atomic<int64_t>> next;  // Task of each worker's share.
+    std::atomic<int64_t> done{0};
     std::mutex mutex;
     std::condition_variable all_done;
   };
-  auto shared = std::make_shared<Shared>();
-  // `task` is alive as long as one is unfinished; a helper that comes later finds none to take.
-  auto work = [shared, count, run = &task] {
+  auto shared = std::make_shared<Shared>(workers, count);
+  // Each begins with a share of its own, the same from call to call, whose columns may still be in
+  // its cache, and then helps the others. `task` is alive as long as one is unfinished; a helper that
+  // comes later finds none to take.
+  auto work = [shared, workers, count, run = &task](int64_t self) {
     int64_t finished = 0;
-    for (int64_t i; (i = shared->next.fetch_add(1)) < count; ++finished) (*run)(i);
+    for (int64_t w = 0; w < workers; ++w) {
+      const int64_t share = (self + w) % workers, end = (share + 1) * count / workers;
+      for (int64_t i; (i = shared->next[share].fetch_add(1)) < end; ++finished) (*run)(i);
+    }
     if (finished == 0 || shared->done.fetch_add(finished) + finished < count) return;
     std::lock_guard<std::mutex> lock(shared->mutex);
     shared->all_done.notify_all();
   };
-  for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(work)(work));
-  work();
+  for (int64_t w = 1; w < workers; ++w) pool.Schedule([work, w] { work(w); });
+  work(0);
   // The others need about as long as this thread did, and to sleep and be woken takes longer.
   constexpr int kLooks = 1 << 12;
   for (int i = 0; i < kLooks && shared->done.load() < count; ++i) pause();

@@ -22,6 +22,16 @@ typedef float Unaligned __attribute__((vector_size(SPARL_VECTOR_BYTES), aligned(
 
 inline Vec load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void store(float* to, Vec x) { *reinterpret_cast<Unaligned*>(to) = x; }
+// Keeps compilers from reading x anew, from memory, at each of its uses: ports for loads are scarce.
+inline void keep_in_register(Vec& x) {
+#if SPARL_VECTOR_BYTES == 64
+  asm("" : "+v"(x));
+#elif SPARL_VECTOR_BYTES == 32
+  asm("" : "+x"(x));
+#else
+  (void)x;
+#endif
+}
 inline Vec all(float x) { return x - Vec{}; }
 // In this order of the operands a NaN in x stays one.
 inline Vec at_least(Vec x, float bound) { return all(bound) > x ? all(bound) : x; }

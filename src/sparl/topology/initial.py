@@ -46,7 +46,7 @@ def init(
     form = choose(compute, sparsity)
     if form == "dense":
         return params, dense(params)
-    whole = {"network": params}  # Whose layers share one budget.
+    whole = {"params": params}  # Whose layers share one budget.
     if not weight_shapes(whole):
         raise InputError("there is no weight to take links from: no array has two dimensions")
     if form == "sparse":
@@ -55,7 +55,7 @@ def init(
     params = bind(whole, masks)
     if form == "sparse":
         params, masks = to_sparse(params, masks, link_count_tree(whole, sparsity, distribution))
-    return params["network"], masks["network"]
+    return params["params"], masks["params"]
 
 
 def link_counts(

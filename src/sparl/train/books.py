@@ -10,7 +10,7 @@ from sparl.train.learner import UpdateMetrics
 from sparl.train.logging import Record
 from sparl.train.rollout import Finished
 
-SHOWN = ("loss", "Q_total", "win rate", "return")
+SHOWN = ("loss", "Q_total", "eval win rate", "eval return")
 """What is shown of the newest records, in this order; the last two are of an evaluation."""
 
 SCORED = 20
@@ -115,7 +115,7 @@ class Books:
             self._record("eval", seed) | {name: value[seed] for name, value in by_seed.items()}
             for seed in range(len(self.episodes))
         ]
-        self._show(records, ("win_rate", "return"), ("win rate", "return"))
+        self._show(records, ("win_rate", "return"), ("eval win rate", "eval return"))
         return records
 
     def topology_records(self, changed: dict[str, jax.Array], due: np.ndarray) -> list[Record]:
