@@ -149,8 +149,8 @@ def take_turns(programs: dict[str, Callable[[int], Any]], repeats: int) -> dict[
         jax.block_until_ready(program(1))
         begun = time.perf_counter()
         jax.block_until_ready(program(1))
-        # Enough that a reading takes ten milliseconds or more, and that the loop's own cost, results
-        # in memory touched for the first time, is a small share of it.
+        # Enough that a reading takes ten milliseconds or more, and that the loop's own cost, which
+        # is results in memory touched for the first time, is a small share of it.
         times[name] = max(10, round(1e-2 / (time.perf_counter() - begun)))
     readings: dict[str, list[float]] = {name: [] for name in programs}
     for repeat in range(repeats + 1):

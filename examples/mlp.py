@@ -83,14 +83,18 @@ def main():
         return median
 
     params = init_mlp(jax.random.key(0), widths)
+    try:
+        links = sparl.topology.init(jax.random.key(2), params, sparsity=args.sparsity)
+    except sparl.InputError as error:
+        parser.error(str(error))
+    sparse_params, topology = links
     adam = optax.with_extra_args_support(optax.adam(1e-3))
     dense = train("dense", params, adam, lambda _, params: sparl.compute.dense(params))
 
-    params, topology = sparl.topology.init(jax.random.key(2), params, sparsity=args.sparsity)
     optimizer = sparl.topology.evolving(  # 4
         optax.adam(1e-3), topology, rule=args.rule, total_updates=args.updates
     )
-    sparse = train(args.rule, params, optimizer, lambda state, _: state.topology)
+    sparse = train(args.rule, sparse_params, optimizer, lambda state, _: state.topology)
     print(f"an update is {dense / sparse:.1f} times as fast")
 
 

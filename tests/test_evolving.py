@@ -16,6 +16,7 @@ import pytest
 from kernel_cases import needs_kernels
 from sparl import compute, topology
 from sparl.errors import InputError
+from sparl.topology import by_name
 
 WIDTHS = (12, 24, 16, 3)
 
@@ -191,7 +192,7 @@ def test_parameters_of_another_form_are_refused():
     _, links = topology.init(jax.random.key(1), dense, sparsity=0.7, compute="masked")
     other = dense | {"0": {"w": jnp.ones((3, 3)), "b": jnp.ones(3)}}
     optimizer = topology.evolving(optax.sgd(1), links, rule="set", total_updates=9)
-    with pytest.raises(InputError, match=r"a weight has shape \[3, 3\], but its links ask for"):
+    with pytest.raises(InputError, match=r"0/w has shape \[3, 3\], but its links ask for"):
         optimizer.init(other)
     with pytest.raises(InputError, match="absent links hold values: pass the parameters that"):
         optimizer.init(dense)
@@ -222,11 +223,15 @@ def test_what_linear_refuses(form):
     for x in (jnp.ones((5, 12)), jnp.ones(12)):
         with pytest.raises(InputError, match=r"but the layer takes \[..., 12, batch\]: features"):
             compute.linear(layer, x)
+    with pytest.raises(InputError, match=r"the bias has shape \[7\], but the layer has 24 outputs"):
+        compute.linear(layer | {"b": jnp.ones(7)}, jnp.ones((12, 5)))
+    with pytest.raises(InputError, match=r"a layer has a weight w .* this has \['0', "):
+        compute.linear(params, jnp.ones((12, 5)))
+    with pytest.raises(InputError, match="they differ in 0/b, 0/w, 9/b, 9/w: bind what"):
+        compute.bind({"9" if k == "0" else k: v for k, v in params.items()}, links)
     if form == "sparse":
         with pytest.raises(InputError, match=r"w has shape \[\d+\], not \[out, in\]: join"):
             compute.linear(params["0"], jnp.ones((12, 5)))
-        with pytest.raises(InputError, match="x is bfloat16, but the kernels take float32"):
-            compute.linear(layer, jnp.ones((12, 5), jnp.bfloat16))
         assert re.fullmatch(r"Links\(24 x 12, \d+ links\)", str(links["0"]["w"]))
 
 
@@ -300,3 +305,28 @@ def test_the_example_learns():
     losses = re.findall(r"loss (\d+\.\d+) -> (\d+\.\d+)", out)
     assert len(losses) == 2
     assert all(float(last) < float(first) / 2 for first, last in losses), out
+
+
+@pytest.mark.parametrize("form", ["masked", pytest.param("sparse", marks=needs_kernels)])
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, jnp.bfloat16, bool])
+def test_activations_count_as_float32(form, dtype):
+    params, links = topology.init(
+        jax.random.key(1), init_mlp(jax.random.key(0)), sparsity=0.7, compute=form
+    )
+    layer = compute.bind(params, links)["0"]
+    x = np.random.default_rng(0).integers(0, 2, (12, 5))
+    np.testing.assert_array_equal(
+        compute.linear(layer, x.astype(dtype)), compute.linear(layer, x.astype(np.float32))
+    )
+
+
+def test_absent_links_stay_absent_where_the_loss_did_not_bind():
+    params, masks = topology.init(
+        jax.random.key(1), init_mlp(jax.random.key(0)), sparsity=0.7, compute="masked"
+    )
+    optimizer = topology.evolving(optax.adam(0.1), masks, rule="static", total_updates=9)
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, state = optimizer.update(ones, optimizer.init(params), params)
+    for name, mask in by_name(masks).items():
+        np.testing.assert_array_equal(by_name(updates)[name] != 0, mask)
+        np.testing.assert_array_equal(by_name(state.inner[0].mu)[name] != 0, mask)

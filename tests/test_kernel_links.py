@@ -1,5 +1,6 @@
 """Links of a mask, by rows and by columns."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given
@@ -38,3 +39,5 @@ def test_a_wide_weight_has_wide_indices():
     x = jnp.zeros((70_000, 1)).at[69_999].set(2.0)
     y = kernels.linear(jnp.array([5.0, 7.0]), jnp.zeros(2), x, links)
     np.testing.assert_array_equal(y, [[0.0], [14.0]])
+    gradient = jax.grad(lambda v: jnp.sum(kernels.linear(v, jnp.zeros(2), x, links)))(jnp.ones(2))
+    np.testing.assert_array_equal(gradient, [0.0, 2.0])

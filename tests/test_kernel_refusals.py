@@ -63,6 +63,23 @@ def test_links_that_lead_the_gradient_astray_are_refused(change, match):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"row": np.array([1, 0, 0], np.uint16)},
+        {"column": np.array([2, 2, 2], np.uint16)},
+        {"column_start": np.array([0, 0, 0, 3], np.int32)},
+        {"order": np.array([0, 0, 0], np.int32)},
+    ],
+)
+def test_links_of_no_mask_read_nothing_else(change):
+    """Each array is in its range, and they contradict one another: garbage, but of the call."""
+    links = replaced(good_links(), **change)
+    values, x = jnp.array([1.0, 2.0, 4.0]), jnp.full((3, 4), 8.0)
+    gradient = jax.grad(lambda v: jnp.sum(kernels.linear(v, jnp.full(2, 1e6), x, links)))(values)
+    np.testing.assert_array_equal(gradient, np.full(3, 32.0))  # Whatever link is taken for another.
+
+
+@pytest.mark.parametrize(
     ("values", "bias", "x", "match"),
     [
         (3, 2, (4, 5), r"x has shape \[4, 5\], expected \[..., 3, columns\]"),

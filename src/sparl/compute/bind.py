@@ -52,9 +52,18 @@ def bind(params: Tree, topology: Topology) -> Tree:
         The same tree, each weight in the form that `linear` takes.
 
     Raises:
-        InputError: If a weight has not the shape that its links ask for.
+        InputError: If a weight has not the shape that its links ask for, or the trees differ.
     """
-    return jax.tree.map(_bind_one, params, topology)
+    try:
+        return jax.tree_util.tree_map_with_path(_bind_one, params, topology)
+    except ValueError as error:
+        if isinstance(error, InputError) or not (odd := _paths(params) ^ _paths(topology)):
+            raise
+        raise InputError(
+            "parameters and topology are not of one tree, they differ in "
+            f"{', '.join(sorted(odd))}: bind what sparl.topology.init returned together; layers "
+            "that have all links take part as sparl.compute.dense(layers)"
+        ) from error
 
 
 def dense(params: Tree) -> Topology:
@@ -62,16 +71,29 @@ def dense(params: Tree) -> Topology:
     return jax.tree.map(lambda _: None, params)
 
 
-def _bind_one(values: jax.Array, links: Links | jax.Array | None) -> Weight:
+def _bind_one(path: tuple, values: jax.Array, links: Links | jax.Array | None) -> Weight:
     if links is None:
         return values
     expected = links.column.shape if isinstance(links, Links) else links.shape
     if values.shape != expected:
         raise InputError(
-            f"a weight has shape {list(values.shape)}, but its links ask for {list(expected)}: "
+            f"{_name(path)} has shape {list(values.shape)}, but its links ask for "
+            f"{list(expected)}: "
             "bind parameters with the topology that sparl.topology.init returned with them, and "
             "those of dense gradients with sparl.compute.dense(params)"
         )
     if isinstance(links, Links):
         return SparseWeight(values, links)
     return jnp.where(links, values, 0)
+
+
+def _paths(tree: Tree) -> set[str]:
+    def is_leaf(x: Any) -> bool:
+        return x is None or isinstance(x, Links)
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)
+    return {_name(path) for path, _ in leaves}
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

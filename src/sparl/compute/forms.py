@@ -37,12 +37,12 @@ def choose(wanted: str, sparsity: float) -> str:
             return "dense"
         raise InputError(
             f"compute {wanted!r} is for weights of which some are absent, and none is: "
-            "choose 'auto' or 'dense' for --compute, or another --method"
+            "choose compute 'auto' or 'dense', or another method"
         )
     if wanted == "dense":
         raise InputError(
             f"compute 'dense' keeps every link, but at sparsity {sparsity} some are absent: "
-            "choose 'auto' or 'masked' for --compute, or --method dense"
+            "choose compute 'auto' or 'masked', or the method dense"
         )
     if wanted == "auto":
         return "sparse" if sparsity >= SPARSE_FROM and not native.unavailable() else "masked"

@@ -16,18 +16,20 @@ def linear(layer: dict[str, Any], x: jax.Array, *, relu: bool = False) -> jax.Ar
     Args:
         layer: `w` as `bind` returns it, standing for `[out, in]`; and, where there is one, `b`,
             `[out]`.
-        x: float32 or float16 `[..., in, columns]`.
+        x: `[..., in, columns]`, float16 or what goes into float32.
         relu: Whether to return the positive part.
 
     Returns:
         float32 `[..., out, columns]`.
 
     Raises:
-        InputError: If the weight is not bound, or `x` does not fit it.
+        InputError: If the weight is not bound, or the bias or `x` does not fit it.
     """
+    x = jnp.asarray(x)
+    _check(layer, x)
     weight = layer["w"]
-    _check(weight, x)
     if isinstance(weight, SparseWeight):
+        x = x if x.dtype == jnp.float16 else x.astype(jnp.float32)
         bias = layer["b"] if "b" in layer else jnp.zeros(weight.links.shape[0])
         return kernels.linear(weight.values, bias, x, weight.links, relu=relu)
     y = weight @ x.astype(jnp.float32)
@@ -35,9 +37,11 @@ def linear(layer: dict[str, Any], x: jax.Array, *, relu: bool = False) -> jax.Ar
     return jax.nn.relu(y) if relu else y
 
 
-def _check(weight: Weight, x: jax.Array) -> None:
-    sparse = isinstance(weight, SparseWeight)
-    shape = weight.links.shape if sparse else weight.shape
+def _check(layer: dict[str, Any], x: jax.Array) -> None:
+    if "w" not in layer:
+        raise InputError(f"a layer has a weight w and perhaps a bias b; this has {list(layer)}")
+    weight: Weight = layer["w"]
+    shape = weight.links.shape if isinstance(weight, SparseWeight) else weight.shape
     if len(shape) != 2:
         raise InputError(
             f"a layer's w has shape {list(shape)}, not [out, in]: join parameters and topology by "
@@ -48,5 +52,7 @@ def _check(weight: Weight, x: jax.Array) -> None:
             f"x has shape {list(x.shape)}, but the layer takes [..., {shape[1]}, batch]: features "
             "come before samples, so it may have to be transposed"
         )
-    if sparse and x.dtype not in (jnp.float32, jnp.float16):
-        raise InputError(f"x is {x.dtype}, but the kernels take float32 or float16: convert it")
+    if "b" in layer and layer["b"].shape != shape[:1]:
+        raise InputError(
+            f"the bias has shape {list(layer['b'].shape)}, but the layer has {shape[0]} outputs"
+        )

@@ -17,7 +17,7 @@ class Links:
         row_start: int32 `[out + 1]`: row `r` has the links `row_start[r]` to `row_start[r + 1]`.
         column: `[L]`, uint16, or int32 where a dimension needs it.
         column_start: int32 `[in + 1]`, the same for columns.
-        row: `[L]`, column by column, of the type of `column`.
+        row: `[L]`, column by column in ascending order, of the type of `column`.
         order: int32 `[L]`: which link, counted row by row, each of them is column by column.
     """
 

@@ -127,9 +127,7 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.backward_scratch(layer), 0);
     float* dw = parts + task * size;
-    float* db = dw + links.count;
-    std::fill(db, db + links.outputs, 0.0f);
-    bool anew = true;
+    std::memset(dw, 0, size * sizeof(float));
     cut.for_each(task, [&](Piece piece) {
       const int64_t in = piece.entry * links.inputs * shape.columns;
       const int64_t out = piece.entry * links.outputs * shape.columns;
@@ -138,8 +136,7 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
       part.y = relu ? const_cast<float*>(y.typed_data()) + out : nullptr;
       part.dy = dy.typed_data() + out;
       part.dx = wants_dx ? dx->typed_data() + in : nullptr;
-      kernels.backward(part, piece.first, piece.last, own, anew, dw, db);
-      anew = false;
+      kernels.backward(part, piece.first, piece.last, own, dw, dw + links.count);
     });
   });
   add_up(pool, parts, cut.tasks(), size);

@@ -18,7 +18,7 @@ struct Links {
   const int32_t* row_start;  // [outputs + 1], into column
   const Index* column;       // [count]
   const int32_t* column_start;  // [inputs + 1], into row and order
-  const Index* row;             // [count]
+  const Index* row;             // [count], ascending within a column
   const int32_t* order;         // [count]: the position, row by row, of each link column by column
 };
 
@@ -80,9 +80,9 @@ template <class Index, class Input>
 struct LinearKernels {
   void (*forward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch);
   int64_t (*forward_scratch)(const Linear<Index, Input>&);
-  // Adds to dw [count], column by column, or writes it if `anew`, and adds to db [outputs].
+  // Adds to dw [count], column by column, and db [outputs].
   void (*backward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch,
-                   bool anew, float* dw, float* db);
+                   float* dw, float* db);
   int64_t (*backward_scratch)(const Linear<Index, Input>&);
 };
 

@@ -63,10 +63,10 @@ void pack_output_gradient(const Linear<Index, Input>& layer, int64_t c, int64_t 
   }
 }
 
-// dx += w^T dy, and dw[k] += x . dy or, if `anew`, = it, over the links of one input.
+// dx += w^T dy and dw[k] += x . dy over the links of one input.
 template <bool wants_dx, class Index>
 inline void through_input(const Weight<Index>& w, int64_t begin, int64_t end, const float* dy,
-                          const Vec* x, Vec* dx, bool anew, float* dw) {
+                          const Vec* x, Vec* dx, float* dw) {
   auto product = [&](int64_t k) {
     const float* row = dy + w.links.row[k] * kBackwardPanel;
     const Vec value = wants_dx ? all(w.transposed[k]) : Vec{};
@@ -79,14 +79,14 @@ inline void through_input(const Weight<Index>& w, int64_t begin, int64_t end, co
     }
     return total[0] + total[1];
   };
-  add_products(begin, end, product, anew, dw);
+  add_products(begin, end, product, dw);
 }
 
 template <class Index, class Input>
 void linear_backward(const Linear<Index, Input>& layer, int64_t first, int64_t last,
-                     float* scratch, bool anew, float* dw, float* db) {
+                     float* scratch, float* dw, float* db) {
   const Weight<Index>& w = layer.weight;
-  for (int64_t c = first; c < last; c += kBackwardPanel, anew = false) {
+  for (int64_t c = first; c < last; c += kBackwardPanel) {
     const int64_t count = min(kBackwardPanel, last - c);
     pack_output_gradient(layer, c, count, scratch, db);
     for (int64_t i = 0; i < w.links.inputs; ++i) {
@@ -94,10 +94,10 @@ void linear_backward(const Linear<Index, Input>& layer, int64_t first, int64_t l
       Vec x[kBackwardVectors], dx[kBackwardVectors] = {};
       take(x, layer.x + i * layer.columns + c, count);
       if (layer.dx) {
-        through_input<true>(w, begin, end, scratch, x, dx, anew, dw);
+        through_input<true>(w, begin, end, scratch, x, dx, dw);
         put(layer.dx + i * layer.columns + c, dx, count);
       } else {
-        through_input<false>(w, begin, end, scratch, x, dx, anew, dw);
+        through_input<false>(w, begin, end, scratch, x, dx, dw);
       }
     }
   }

@@ -91,24 +91,23 @@ inline void accumulate(Vec* acc, const float* values, const Index* index, int64_
   }
 }
 
-// to[i] += the sum of x[i], for four vectors; or = if `anew`.
-inline void add_sums(const Vec* x, bool anew, float* to) {
+// to[i] += the sum of x[i], for four vectors.
+inline void add_sums(const Vec* x, float* to) {
   const Vec ab = interleave_low(x[0], x[1]) + interleave_high(x[0], x[1]);
   const Vec cd = interleave_low(x[2], x[3]) + interleave_high(x[2], x[3]);
   const Quad sums = add_quads(pair_low(ab, cd) + pair_high(ab, cd));
-  for (int i = 0; i < 4; ++i) to[i] = anew ? sums[i] : to[i] + sums[i];
+  for (int i = 0; i < 4; ++i) to[i] += sums[i];
 }
 
-// to[k] += the sum of product(k), a vector, for every k from begin to end; or = if `anew`.
+// to[k] += the sum of product(k), a vector, for every k from begin to end.
 template <class Product>
-inline void add_products(int64_t begin, int64_t end, const Product& product, bool anew,
-                         float* to) {
+inline void add_products(int64_t begin, int64_t end, const Product& product, float* to) {
   int64_t k = begin;
   for (; k + 4 <= end; k += 4) {
     const Vec four[4] = {product(k), product(k + 1), product(k + 2), product(k + 3)};
-    add_sums(four, anew, to + k);
+    add_sums(four, to + k);
   }
-  for (; k < end; ++k) to[k] = anew ? sum(product(k)) : to[k] + sum(product(k));
+  for (; k < end; ++k) to[k] += sum(product(k));
 }
 
 }  // namespace

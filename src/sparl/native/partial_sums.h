@@ -12,10 +12,11 @@
 
 namespace sparl {
 
+constexpr int64_t kSlice = 1 << 14;  // Links of a task.
+
 // Runs work(begin, end) on slices of [0, count).
 template <class Work>
 void parallel_slices(xla::ffi::ThreadPool& pool, int64_t count, const Work& work) {
-  constexpr int64_t kSlice = 1 << 14;
   parallel_for(pool, (count + kSlice - 1) / kSlice, [&](int64_t i) {
     work(i * kSlice, std::min(count, (i + 1) * kSlice));
   });
@@ -30,25 +31,26 @@ void transpose(xla::ffi::ThreadPool& pool, const Links<Index>& links, const floa
   });
 }
 
-// Values row by row, from column by column. Gathers: to scatter would take five times as long.
+// Values row by row, from column by column. It gathers, as scattering is several times slower.
 template <class Index>
 void transpose_back(xla::ffi::ThreadPool& pool, const Links<Index>& links, const float* values,
                     float* to) {
-  constexpr int64_t kSlice = 1 << 14;
-  const int64_t slices = (links.count + kSlice - 1) / kSlice;
+  const int64_t slices = std::min(links.outputs, (links.count + kSlice - 1) / kSlice);
   parallel_for(pool, slices, [&](int64_t slice) {
     const int64_t first = slice * links.outputs / slices;
     const int64_t last = (slice + 1) * links.outputs / slices;
-    // Where each column goes on, as a column's links lie in the order of their rows.
+    // Where each column goes on: its links lie in the order of their rows.
     std::vector<int32_t> next(links.inputs);
     for (int64_t c = 0; c < links.inputs; ++c) {
-      const Index* row = links.row + links.column_start[c];
+      const Index* begin = links.row + links.column_start[c];
       const Index* end = links.row + links.column_start[c + 1];
-      next[c] = std::lower_bound(row, end, first) - links.row;
+      const int64_t at = std::lower_bound(begin, end, first) - links.row;
+      next[c] = static_cast<int32_t>(std::min(at, links.count - 1));
     }
     for (int32_t k = links.row_start[first]; k < links.row_start[last]; ++k) {
-      // Were the links no links of one mask, a column might end too soon.
-      to[k] = values[std::min<int64_t>(next[links.column[k]]++, links.count - 1)];
+      int32_t& at = next[links.column[k]];
+      to[k] = values[at];
+      at += at + 1 < links.count;  // The last column's end, or links that are not of one mask.
     }
   });
 }

@@ -28,7 +28,7 @@ void weight_gradient(const Links<Index>& links, const float* dy, const float* x,
       for (int j = 0; j < kHeld; ++j) total[j % 2] += row[j] * load(other + j * kLanes);
       return total[0] + total[1];
     };
-    add_products(begin, end, product, /*anew=*/false, dw);
+    add_products(begin, end, product, dw);
   }
 }
 

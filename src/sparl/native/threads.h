@@ -33,22 +33,22 @@ void parallel_for(xla::ffi::ThreadPool& pool, int64_t count, const Task& task) {
     return;
   }
   struct Shared {
-    explicit Shared(int64_t workers, int64_t count) : next(workers) {
-      for (int64_t w = 0; w < workers; ++w) next[w] = w * count / workers;
+    Shared(int64_t shares, int64_t tasks) : next(shares) {
+      for (int64_t i = 0; i < shares; ++i) next[i] = i * tasks / shares;
     }
-    std::vector<std::atomic<int64_t>> next;  // Task of each worker's share.
+    std::vector<std::atomic<int64_t>> next;  // The next task of each share.
     std::atomic<int64_t> done{0};
     std::mutex mutex;
     std::condition_variable all_done;
   };
   auto shared = std::make_shared<Shared>(workers, count);
-  // Each begins with a share of its own, the same from call to call, whose columns may still be in
-  // its cache, and then helps the others. `task` is alive as long as one is unfinished; a helper that
-  // comes later finds none to take.
+  // Worker w begins with the same share in every call, as its core may still hold the columns.
+  // `task` is alive as long as one is unfinished; a helper that comes later finds none to take.
   auto work = [shared, workers, count, run = &task](int64_t self) {
     int64_t finished = 0;
     for (int64_t w = 0; w < workers; ++w) {
       const int64_t share = (self + w) % workers, end = (share + 1) * count / workers;
+      if (shared->next[share].load() >= end) continue;
       for (int64_t i; (i = shared->next[share].fetch_add(1)) < end; ++finished) (*run)(i);
     }
     if (finished == 0 || shared->done.fetch_add(finished) + finished < count) return;

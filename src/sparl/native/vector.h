@@ -22,7 +22,7 @@ typedef float Unaligned __attribute__((vector_size(SPARL_VECTOR_BYTES), aligned(
 
 inline Vec load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 inline void store(float* to, Vec x) { *reinterpret_cast<Unaligned*>(to) = x; }
-// Keeps compilers from reading x anew, from memory, at each of its uses: ports for loads are scarce.
+// Keeps compilers from loading x again at each of its uses: ports for loads are scarce.
 inline void keep_in_register(Vec& x) {
 #if SPARL_VECTOR_BYTES == 64
   asm("" : "+v"(x));

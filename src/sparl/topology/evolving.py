@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from sparl.compute import Topology, Tree, bind, to_masked
 from sparl.errors import InputError, unknown_name
-from sparl.topology.evolve import RULES, move_links
+from sparl.topology.evolve import RULES, WHOLE, move_links
 from sparl.topology.schedule import cosine
 
 RIGL = "rigl"
@@ -72,7 +72,7 @@ def evolving(
         InputError: If a setting is out of its range; from `init` if the parameters are not those of
             the topology, from `update` if something is missing.
     """
-    rules = [name for name in RULES if name != "dense"]
+    rules = [name for name in RULES if name not in WHOLE]
     if rule not in rules:
         raise unknown_name("rule", rule, rules)
     if interval < 1 or total_updates < 1:
@@ -110,8 +110,10 @@ def evolving(
 
         def step(state: EvolvingState) -> tuple[Tree, EvolvingState]:
             own = optax.with_extra_args_support(inner)
-            updates, inner_state = own.update(gradients, state.inner, params, **extra)
-            return updates, state._replace(inner=inner_state)
+            # Absent links have gradients if the loss did not bind, and may be given updates.
+            present = _present(gradients, state.topology)
+            updates, inner_state = own.update(present, state.inner, params, **extra)
+            return _present(updates, state.topology), state._replace(inner=inner_state)
 
         move = RULES[rule]
         if move is None:
@@ -135,6 +137,15 @@ def evolving(
 
     # Optax's protocol has positional arguments without names that it promises.
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _present(tree: Tree, topology: Topology) -> Tree:
+    """Zero where a mask has no link; sparse weights have nothing there."""
+
+    def present(values: jax.Array, links: Any) -> jax.Array:
+        return jnp.where(links, values, 0) if isinstance(links, jax.Array) else values
+
+    return jax.tree.map(present, tree, topology)
 
 
 def _require_zero(values: jax.Array, links: Any) -> None:

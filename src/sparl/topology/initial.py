@@ -47,8 +47,11 @@ def init(
     if form == "dense":
         return params, dense(params)
     whole = {"params": params}  # Whose layers share one budget.
-    if not weight_shapes(whole):
-        raise InputError("there is no weight to take links from: no array has two dimensions")
+    shapes = weight_shapes(whole)
+    if not shapes or not all(rows and columns for rows, columns in shapes.values()):
+        raise InputError(
+            "there is no weight to take links from: no array has two dimensions, or one is empty"
+        )
     if form == "sparse":
         _require_float32(params)
     masks = random_topology(key, whole, sparsity, distribution)

@@ -11,7 +11,7 @@ from sparl.train.logging import Record
 from sparl.train.rollout import Finished
 
 SHOWN = ("loss", "Q_total", "eval win rate", "eval return")
-"""What is shown of the newest records, in this order; the last two are of an evaluation."""
+"""What is shown of the newest records, in this order."""
 
 SCORED = 20
 """How many of the last evaluations make the score (MAST, section 4.1)."""
@@ -130,6 +130,19 @@ class Books:
                 "loss": loss[seed],
                 "changed": {name: value[seed] for name, value in by_seed.items()},
             }
+            for seed in np.flatnonzero(due).tolist()
+        ]
+
+    def replay_records(
+        self, found: dict[str, jax.Array], live: jax.Array, due: np.ndarray
+    ) -> list[Record]:
+        """One record for each seed whose replay was looked through."""
+        by_seed = {name: np.asarray(value).tolist() for name, value in found.items()}
+        left = np.asarray(live).tolist()
+        return [
+            self._record("replay", seed)
+            | {name: value[seed] for name, value in by_seed.items()}
+            | {"episodes_kept": left[seed]}
             for seed in np.flatnonzero(due).tolist()
         ]
 

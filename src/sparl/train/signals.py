@@ -33,7 +33,7 @@ def stop_requests(notify: Callable[[str], None]) -> Iterator[Stop]:
 
     def request(*_: Any) -> None:
         if not stop.requested:
-            notify("stopping as soon as there is a checkpoint to leave; Ctrl-C again to stop at once")
+            notify("stopping at the next checkpoint that can be made; Ctrl-C again to stop at once")
         stop.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
