@@ -1,4 +1,4 @@
-"""QMIX and VDN in plain NumPy and float64, written from the papers and from PyMARL's shapes.
+"""The value-based algorithms in plain NumPy and float64, from the papers and PyMARL's shapes.
 
 Nothing here knows of feature-major layouts, masks or JAX: arrays are [batch, ...] and loops are
 loops.
@@ -60,6 +60,14 @@ def mix_vdn(mixer, qs, state):
     return qs.sum()
 
 
+def mix_central(mixer, qs, state):
+    """Rashid et al. (2020): an MLP of three hidden layers on [state, qs], plus V(state)."""
+    x = np.concatenate([state, qs])
+    for i in range(3):
+        x = np.maximum(linear(mixer["net"][str(i)], x), 0)
+    return linear(mixer["net"]["3"], x)[0] + two_layers(mixer["value"], state)[0]
+
+
 def double_q(online, target, avail):
     return target[np.argmax(np.where(avail, online, -np.inf))]
 
@@ -68,6 +76,45 @@ def soft_mellowmax(online, target, avail, alpha=1.0, omega=10.0):
     q = target[avail]
     weights = np.exp(alpha * (q - q.max()))
     return np.log((weights / weights.sum()) @ np.exp(omega * q)) / omega
+
+
+def mellowmax(online, target, avail):
+    return soft_mellowmax(online, target, avail, alpha=0.0)
+
+
+def softmax(online, target, avail, alpha=1.0):
+    q = target[avail]
+    weights = np.exp(alpha * (q - q.max()))
+    return weights @ q / weights.sum()
+
+
+def maximum(online, target, avail):
+    return target[avail].max()
+
+
+def by_agent(operator):
+    """An operator on joint values: each agent by itself, mixed by the target's mixer."""
+
+    def value(online_mix, target_mix, online, target, avail):
+        agents = range(len(online))
+        return target_mix(np.array([operator(online[i], target[i], avail[i]) for i in agents]))
+
+    return value
+
+
+def subspace_softmax(online_mix, target_mix, online, target, avail, beta=5.0):
+    """Pan et al. (2021): all joint actions in which one agent alone leaves the greedy one."""
+    agents = np.arange(len(online))
+    greedy = np.array([np.argmax(np.where(avail[i], online[i], -np.inf)) for i in agents])
+    weights, values = [], []
+    for i in agents:
+        for action in np.flatnonzero(avail[i]):
+            joint = greedy.copy()
+            joint[i] = action
+            weights.append(beta * online_mix(online[agents, joint]))
+            values.append(target_mix(target[agents, joint]))
+    weights = np.exp(np.array(weights) - max(weights))
+    return weights @ np.array(values) / weights.sum()
 
 
 def returns(rewards, next_values, terminated, gamma, lam):
@@ -87,20 +134,86 @@ def returns(rewards, next_values, terminated, gamma, lam):
     return out
 
 
-def loss(params, target_params, episodes, *, mix, operator, gamma, lam):
-    """Mean squared TD error over all steps of all episodes."""
-    errors = []
+def n_step_returns(rewards, next_values, terminated, gamma, n):
+    """Up to n rewards, then the value of the state that they lead to, if it is not terminal."""
+    steps = len(rewards)
+    out = np.zeros(steps)
+    for t in range(steps):
+        left = min(n, steps - t)
+        out[t] = sum(gamma**k * rewards[t + k] for k in range(left))
+        if not (terminated and t + left == steps):
+            out[t] += gamma**left * next_values[t + left - 1]
+    return out
+
+
+def chosen(q, actions):
+    return q[np.arange(len(actions)), actions]
+
+
+def loss(params, frozen, target_params, episodes, *, mix, operator, gamma, lam, regulariser=0.0):
+    """Mean squared TD error over all steps of all episodes, and the distance from the return.
+
+    Targets depend on `frozen`, a copy of the online parameters, and the loss on `params`.
+    """
+    losses = []
     for episode in episodes:
         q = agent_qs(params["agent"], episode)
+        frozen_q = agent_qs(frozen["agent"], episode)
         target_q = agent_qs(target_params["agent"], episode)
-        steps, n = episode["actions"].shape
-        next_values = []
-        for t in range(1, steps + 1):
-            values = [operator(q[t, i], target_q[t, i], episode["avail"][t, i]) for i in range(n)]
-            next_values.append(mix(target_params["mixer"], np.array(values), episode["state"][t]))
-        targets = returns(episode["rewards"], next_values, episode["terminated"], gamma, lam)
-        for t in range(steps):
-            chosen = np.array([q[t, i, episode["actions"][t, i]] for i in range(n)])
-            total = mix(params["mixer"], chosen, episode["state"][t])
-            errors.append(total - targets[t])
-    return np.mean(np.square(errors))
+        state, rewards = episode["state"], episode["rewards"]
+
+        def value(t, q=frozen_q, target_q=target_q, state=state, avail=episode["avail"]):
+            return operator(
+                lambda qs: mix(frozen["mixer"], qs, state[t]),
+                lambda qs: mix(target_params["mixer"], qs, state[t]),
+                q[t],
+                target_q[t],
+                avail[t],
+            )
+
+        steps = range(len(rewards))
+        next_values = [value(t + 1) for t in steps]
+        targets = returns(rewards, next_values, episode["terminated"], gamma, lam)
+        for t in steps:
+            total = mix(params["mixer"], chosen(q[t], episode["actions"][t]), state[t])
+            realised = sum(gamma**k * reward for k, reward in enumerate(rewards[t:]))
+            losses.append((total - targets[t]) ** 2 + regulariser * (total - realised) ** 2)
+    return np.mean(losses)
+
+
+def weighted_loss(
+    params, frozen, target_params, episodes, *, optimistic, operator, gamma, lam, alpha
+):
+    """Rashid et al. (2020): QMIX's weighted error and the unrestricted net's, one target."""
+    losses = []
+    for episode in episodes:
+        q = agent_qs(params["agent"], episode)
+        frozen_q = agent_qs(frozen["agent"], episode)
+        central_q = agent_qs(params["central_agent"], episode)
+        target_q = agent_qs(target_params["central_agent"], episode)
+        state, rewards, avail = episode["state"], episode["rewards"], episode["avail"]
+
+        def value(t, q=frozen_q, target_q=target_q, state=state, avail=avail):
+            return operator(
+                lambda qs: mix_qmix(frozen["mixer"], qs, state[t]),
+                lambda qs: mix_central(target_params["central_mixer"], qs, state[t]),
+                q[t],
+                target_q[t],
+                avail[t],
+            )
+
+        steps = range(len(rewards))
+        next_values = [value(t + 1) for t in steps]
+        targets = returns(rewards, next_values, episode["terminated"], gamma, lam)
+        for t in steps:
+            actions = episode["actions"][t]
+            total = mix_qmix(params["mixer"], chosen(q[t], actions), state[t])
+            star = mix_central(params["central_mixer"], chosen(central_q[t], actions), state[t])
+            if optimistic:
+                in_full = total < targets[t]
+            else:
+                best = np.argmax(np.where(avail[t], frozen_q[t], -np.inf), axis=-1)
+                in_full = (actions == best).all() or targets[t] > value(t)
+            weight = 1.0 if in_full else alpha
+            losses.append(weight * (total - targets[t]) ** 2 + (star - targets[t]) ** 2)
+    return np.mean(losses)

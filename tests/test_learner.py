@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sparl import replay
-from sparl.compute import native
+from sparl.compute import bind, native
 from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
 from sparl.topology import by_name, rigl
 from test_rollout import CONFIG, program_of
@@ -214,3 +214,43 @@ def test_learning_lowers_the_loss():
     first = mean_loss(20)
     mean_loss(300)
     assert mean_loss(20) < 0.5 * first
+
+
+def test_policy_distance_counts_the_decisions_that_have_changed():
+    config = dataclasses.replace(CONFIG, method="rlx2", replay=REVIEWED)
+    program, ring, states = trained(config, 20)
+    learner = states[-1]
+    own = jax.tree.map(lambda x: x[0], (learner, ring))
+    _, found = program.review(learner, jax.tree.map(jnp.copy, ring), np.zeros(1, bool))
+    # The toy's oldest 8 x 4 episodes are all that it has played.
+    weights = bind(own[0].params, own[0].topology)
+    changed = decisions = 0
+    for episode in range(int(own[1].live)):
+        batch = replay.read_batch(own[1], jnp.array([episode]), 6, 3)
+        q = np.where(batch.avail_actions, program.algorithm.q_values(weights, batch), -np.inf)
+        length = int(batch.length[0])
+        changed += (q.argmax(axis=1)[:length] != batch.greedy[:length]).sum()
+        decisions += 2 * length
+    assert decisions > 100
+    assert found["policy_distance"].item() == pytest.approx(changed / decisions)
+    assert found["discarded"].item() == 0
+
+
+REVIEWED = ReplayConfig(capacity=60, batch_size=8, reserve=1.0, threshold=0.0, review_interval=20)
+
+
+def test_a_review_lets_the_oldest_go_down_to_a_floor():
+    config = dataclasses.replace(CONFIG, method="rlx2", replay=REVIEWED)
+    program, ring, states = trained(config, 20)
+    due, kept = np.ones(1, bool), int(ring.live[0])
+    while kept > 7:  # From ten on a tenth is an episode; fewer stay.
+        ring, found = program.review(states[-1], ring, due)
+        assert found["policy_distance"].item() > 0
+        leaves = min(kept // 10, kept - 6)
+        assert found["discarded"].item() == leaves
+        kept -= leaves
+        assert ring.live.item() == kept
+        if not leaves:
+            break
+    assert kept == 9
+    assert (ring.added - ring.live).item() > 0

@@ -105,6 +105,7 @@ def test_batch_layout():
         state=jnp.asarray(rng.normal(size=(2, 4, 2)), jnp.float16),
         avail_actions=jnp.packbits(jnp.asarray(rng.random((2, 4, n, actions)) < 0.5), axis=-1),
         actions=jnp.asarray(rng.integers(0, actions, (2, 4, n)), jnp.uint8),
+        greedy=jnp.asarray(rng.integers(0, actions, (2, 4, n)), jnp.uint8),
         reward=jnp.asarray(rng.normal(size=(2, 4)), jnp.float32),
         terminated=jnp.ones((2, 4), bool),
     )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reference
 from sparl.config import TargetConfig
-from sparl.targets import compose, double_q, soft_mellowmax, td_lambda
+from sparl.targets import compose, double_q, maximum, n_step, soft_mellowmax, softmax, td_lambda
 
 
 def column(values):
@@ -110,3 +111,38 @@ def test_hybrid_target_is_one_step_during_the_burn_in():
 
     np.testing.assert_allclose(returns(374), GOLDEN[0][2], rtol=1e-6)
     np.testing.assert_allclose(returns(375), GOLDEN[1][2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10])
+@pytest.mark.parametrize("terminated", [True, False])
+def test_n_step_against_its_definition(n, terminated):
+    rng = np.random.default_rng(n)
+    length, steps = 5, 8
+    reward, value = rng.normal(size=(2, steps, 1)).astype(np.float32)
+    ended = np.zeros((steps, 1), bool)
+    ended[length - 1] = terminated
+    filled = np.arange(steps)[:, None] < length
+    got = n_step(*map(jnp.asarray, (reward, value, ended, filled)), gamma=0.9, n=n)
+    expected = reference.n_step_returns(
+        reward[:length, 0], value[:length, 0], terminated, gamma=0.9, n=n
+    )
+    np.testing.assert_allclose(got[:length, 0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["maximum", "softmax", "mellowmax", "soft_mellowmax"])
+def test_operators_against_their_definitions(name):
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(6, 40)).astype(np.float32)
+    avail = rng.random(q.shape) < 0.5
+    avail[0] = True
+    operator = {
+        "maximum": maximum,
+        "softmax": lambda q, avail: softmax(q, avail, alpha=1.0),
+        "mellowmax": lambda q, avail: soft_mellowmax(q, avail, alpha=0.0, omega=10.0),
+        "soft_mellowmax": soft_mellowmax,
+    }[name]
+    of_reference = getattr(reference, name)
+    expected = [of_reference(None, q[:, c].astype(float), avail[:, c]) for c in range(40)]
+    np.testing.assert_allclose(
+        operator(jnp.asarray(q), jnp.asarray(avail)), expected, rtol=1e-5, atol=1e-6
+    )

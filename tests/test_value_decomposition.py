@@ -1,4 +1,6 @@
-"""QMIX's and VDN's loss and gradient against the float64 reference."""
+"""Every algorithm's loss and gradient against the float64 reference."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,16 +10,33 @@ import pytest
 import reference
 from sparl import algorithms, replay, targets
 from sparl.compute import bind, dense
-from sparl.config import NetworkConfig, TargetConfig
+from sparl.config import Config, NetworkConfig, TargetConfig, WeightingConfig
 from sparl.nets import agent, qmix_mixer
 from sparl.replay.ring import Step
 from sparl.spec import EnvSpec
 from sparl.topology import by_name, random_topology
 
 SPEC = EnvSpec(num_agents=3, num_actions=4, obs_dim=5, state_dim=6, episode_limit=4)
-NETWORK = NetworkConfig(hidden=3, embed=2, hypernet=3)
+NETWORK = NetworkConfig(hidden=3, embed=2, hypernet=3, central_embed=3)
 LENGTHS = (4, 2, 3)
-MIX = {"qmix": reference.mix_qmix, "vdn": reference.mix_vdn}
+ALPHA = 0.3
+REFERENCES = {
+    "qmix": partial(reference.loss, mix=reference.mix_qmix),
+    "vdn": partial(reference.loss, mix=reference.mix_vdn),
+    "res": partial(reference.loss, mix=reference.mix_qmix, regulariser=0.05),
+    "ow-qmix": partial(reference.weighted_loss, optimistic=True, alpha=ALPHA),
+    "cw-qmix": partial(reference.weighted_loss, optimistic=False, alpha=ALPHA),
+}
+OPERATORS = {
+    "double_q": reference.by_agent(reference.double_q),
+    "soft_mellowmax": reference.by_agent(reference.soft_mellowmax),
+    "subspace_softmax": reference.subspace_softmax,
+}
+CASES = [
+    (name, *target)
+    for name in ("qmix", "vdn", "ow-qmix", "cw-qmix")
+    for target in (("one_step", "double_q"), ("td_lambda", "soft_mellowmax"))
+] + [("res", kind, "subspace_softmax") for kind in ("one_step", "td_lambda")]
 
 
 def random_episodes(seed=0):
@@ -67,6 +86,7 @@ def as_batch(episodes, longest=4):
         state=jnp.asarray(stacked["state"], jnp.float16),
         avail_actions=jnp.packbits(jnp.asarray(stacked["avail_actions"]), axis=-1),
         actions=jnp.asarray(stacked["actions"], jnp.uint8),
+        greedy=jnp.zeros(stacked["actions"].shape, jnp.uint8),
         reward=jnp.asarray(stacked["reward"], jnp.float32),
         terminated=jnp.asarray(stacked["terminated"]),
     )
@@ -74,20 +94,22 @@ def as_batch(episodes, longest=4):
     return replay.to_batch(steps, lengths, SPEC.num_actions)
 
 
-def make(name, kind, operator):
-    config = TargetConfig(kind=kind, operator=operator, lam=0.6, burn_in=0.0)
-    target = targets.compose(config, gamma=0.99, total_steps=100)
-    return algorithms.make(name, SPEC, NETWORK, target)
+def make(name, kind, operator, network=NETWORK, spec=SPEC):
+    config = Config(
+        algorithm=name,
+        network=network,
+        target=TargetConfig(kind=kind, operator=operator, lam=0.6, burn_in=0.0),
+        weighting=WeightingConfig(alpha=ALPHA),
+    )
+    target = targets.compose(config.target, gamma=0.99, total_steps=100)
+    return algorithms.make(spec, config, target)
 
 
 def to_float64(tree):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-@pytest.mark.parametrize("name", ["qmix", "vdn"])
-@pytest.mark.parametrize(
-    ("kind", "operator"), [("one_step", "double_q"), ("td_lambda", "soft_mellowmax")]
-)
+@pytest.mark.parametrize(("name", "kind", "operator"), CASES)
 def test_loss_and_gradient(name, kind, operator):
     algorithm = make(name, kind, operator)
     params = algorithm.init(jax.random.key(1))
@@ -100,25 +122,26 @@ def test_loss_and_gradient(name, kind, operator):
     def loss(params, topology):
         return algorithm.loss(bind(params, topology), target_params, as_batch(episodes), 50)[0]
 
-    settings = {
-        "mix": MIX[name],
-        "operator": getattr(reference, operator),
-        "gamma": 0.99,
-        "lam": 0.0 if kind == "one_step" else 0.6,
-    }
+    reference_loss = partial(
+        REFERENCES[name],
+        operator=OPERATORS[operator],
+        gamma=0.99,
+        lam=0.0 if kind == "one_step" else 0.6,
+    )
     params64, target64 = to_float64(params), to_float64(target_params)
-    expected = reference.loss(params64, target64, episodes, **settings)
+    frozen64 = to_float64(params)
+    expected = reference_loss(params64, frozen64, target64, episodes)
     assert loss(params, topology) == pytest.approx(expected, rel=1e-5)
 
-    # The target's dependence on the online net (double Q's choice) is piecewise constant, so the
-    # whole loss may be differenced, one parameter at a time.
+    # Targets are constants to the gradient: what the online net has to do with them (double Q's
+    # choice, RES's weights) is computed from parameters that stay as they are.
     numeric = jax.tree.map(np.zeros_like, params64)
     for values, out in zip(jax.tree.leaves(params64), jax.tree.leaves(numeric), strict=True):
         for index in np.ndindex(values.shape):
             sides = []
             for step in (1e-6, -2e-6):
                 values[index] += step
-                sides.append(reference.loss(params64, target64, episodes, **settings))
+                sides.append(reference_loss(params64, frozen64, target64, episodes))
             values[index] += 1e-6
             out[index] = (sides[0] - sides[1]) / 2e-6
 
@@ -167,7 +190,10 @@ def test_qmix_is_monotonic():
     state = jax.random.normal(jax.random.key(1), (6, 50))
     qs = jax.random.normal(jax.random.key(2), (3, 50))
     slope = jax.vmap(
-        jax.grad(lambda q, s: qmix_mixer.mix(params, q[:, None], s[:, None])[0]), (1, 1)
+        jax.grad(
+            lambda q, s: qmix_mixer.mix(qmix_mixer.prepare(params, s[:, None]), q[:, None])[0]
+        ),
+        (1, 1),
     )(qs, state)
     assert (slope >= 0).all()
     assert (slope > 0).any()
@@ -176,8 +202,7 @@ def test_qmix_is_monotonic():
 def test_parameter_shapes_are_pymarls():
     network = NetworkConfig()
     spec = EnvSpec(num_agents=3, num_actions=9, obs_dim=30, state_dim=48, episode_limit=60)
-    target = targets.compose(TargetConfig("one_step", "double_q"), gamma=0.99, total_steps=1)
-    params = algorithms.make("qmix", spec, network, target).init(jax.random.key(0))
+    params = make("qmix", "one_step", "double_q", network, spec).init(jax.random.key(0))
     # The counts of MAST's 3m, which its Table 1 follows from.
     leaves = by_name(params)
     weights = {

@@ -23,7 +23,8 @@ class TopologyConfig:
     """Which links exist, and when they move."""
 
     kind: str = FROM_METHOD
-    """dense, static, set or rigl; or method, for the method's choice."""
+    """dense, tiny (dense and narrow, of as many parameters), static, set or rigl; or method, for
+    the method's choice."""
     distribution: str = "erdos_renyi"
     """How links are shared out among layers: erdos_renyi or uniform."""
     interval: int = 200
@@ -37,17 +38,24 @@ class TargetConfig:
     """What Q is regressed to."""
 
     kind: str = FROM_METHOD
-    """one_step, or td_lambda: one-step during a burn-in, then TD(lambda); or method."""
+    """one_step; n_step or td_lambda, one-step at first; or method."""
     operator: str = FROM_METHOD
-    """Value of the next step's actions: double_q or soft_mellowmax; or method."""
+    """Value of the next step's actions: double_q, max, softmax, mellowmax, soft_mellowmax, or RES's
+    own subspace_softmax; or method."""
     lam: float = 0.6
     """Lambda of TD(lambda)."""
     burn_in: float = 0.375
     """Share of all env steps before TD(lambda) begins (MAST's T0 = 0.75M of 2M)."""
+    n: int = 3
+    """Rewards of n_step."""
+    delay: float = 0.1
+    """Share of all env steps before n_step begins, one-step until then (RLx2: 300k of 3M)."""
     alpha: float = 1.0
-    """Soft Mellowmax: temperature of its softmax weights."""
+    """Softmax and Soft Mellowmax: temperature of the softmax weights."""
     omega: float = 10.0
-    """Soft Mellowmax: temperature of its mellowmax."""
+    """Mellowmax and Soft Mellowmax: temperature of the mellowmax."""
+    beta: float = 5.0
+    """Subspace softmax: temperature (RES on SMAC)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class ReplayConfig:
     """Which experience is kept, and how batches are drawn from it."""
 
     kind: str = FROM_METHOD
-    """uniform, or dual: a share of each batch from the newest episodes; or method."""
+    """uniform; dual: a share of each batch from the newest episodes; dynamic: old episodes leave
+    when the policy has moved on; or method."""
     capacity: int = 5000
     """Episodes kept."""
     batch_size: int = 32
@@ -64,6 +73,10 @@ class ReplayConfig:
     """Dual: how many of the newest episodes make the on-policy window."""
     window_batch: int = 8
     """Dual: how many of a batch's episodes come from the window."""
+    review_interval: int = 200
+    """Dynamic: updates between two looks at the oldest episodes."""
+    threshold: float = 0.2
+    """Dynamic: policy distance above which the oldest tenth leaves (RLx2)."""
     reserve: float = 0.75
     """Memory is reserved for episodes of this share of the time limit on average. Longer ones push
     the oldest out before `capacity` is reached."""
@@ -79,6 +92,24 @@ class NetworkConfig:
     """Units of QMIX's mixing layer."""
     hypernet: int = 64
     """Hidden units of QMIX's two-layer hypernetworks."""
+    central_embed: int = 256
+    """Units of the unrestricted mixer of OW-QMIX and CW-QMIX."""
+
+
+@dataclass(frozen=True)
+class WeightingConfig:
+    """OW-QMIX and CW-QMIX."""
+
+    alpha: float = 0.5
+    """Weight of the errors that do not count in full (0.5 on SMAC for OW, 0.75 for CW)."""
+
+
+@dataclass(frozen=True)
+class ResConfig:
+    """RES."""
+
+    regulariser: float = 0.05
+    """Weight of the squared distance from the realised return (0.05 on SMAC)."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +145,10 @@ class Config:
     env: str = "smax:3m"
     """Environment, as INTERFACE:NAME."""
     algorithm: str = "qmix"
-    """qmix or vdn."""
+    """qmix, vdn, ow-qmix, cw-qmix or res."""
     method: str = "mast"
-    """dense, static, set, rigl or mast: a choice of topology, target and replay at once."""
+    """dense, tiny, static, set, rigl, rlx2 or mast: a choice of topology, target and replay at
+    once."""
     sparsity: float = 0.95
     """Share of the weights that are absent, in [0, 1). The dense method has none absent."""
     total_steps: int = 2_000_000
@@ -150,6 +182,8 @@ class Config:
     target: TargetConfig = field(default_factory=TargetConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    weighting: WeightingConfig = field(default_factory=WeightingConfig)
+    res: ResConfig = field(default_factory=ResConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
@@ -193,9 +227,12 @@ _AT_LEAST_ONE = (
     "replay.capacity",
     "replay.batch_size",
     "replay.window",
+    "replay.review_interval",
     "network.hidden",
     "network.embed",
     "network.hypernet",
+    "network.central_embed",
+    "target.n",
     "exploration.anneal_steps",
 )
 _SHARES = (
@@ -203,6 +240,9 @@ _SHARES = (
     "topology.fraction",
     "target.lam",
     "target.burn_in",
+    "target.delay",
+    "weighting.alpha",
+    "replay.threshold",
     "exploration.start",
     "exploration.finish",
 )
@@ -232,7 +272,12 @@ def check(config: Config) -> None:
     _require(config, _SHARES, lambda x: 0 <= x <= 1, "lie in [0, 1]")
     _require(config, _POSITIVE, lambda x: 0 < x < float("inf"), "be finite and above 0")
     _require(config, ("replay.reserve",), lambda x: x <= 1, "be at most 1")
-    _require(config, ("seed", "target.alpha"), lambda x: 0 <= x < float("inf"), "be at least 0")
+    _require(
+        config,
+        ("seed", "target.alpha", "target.beta", "res.regulariser"),
+        lambda x: 0 <= x < float("inf"),
+        "be at least 0",
+    )
     last = 2**31 - config.num_seeds
     _require(config, ("seed",), lambda x: x <= last, f"lie in [0, {last}]")
     capacity = config.replay.capacity
@@ -242,7 +287,7 @@ def check(config: Config) -> None:
         lambda x: x <= capacity,
         f"be at most replay.capacity ({capacity})",
     )
-    if config.topology.kind not in ("dense", "static"):
+    if config.topology.kind in ("set", "rigl"):
         # The last update of an interval changes the topology in place of a gradient step.
         _require(config, ("topology.interval",), lambda x: x >= 2, "be at least 2")
     chunk = config.num_envs * config.chunk

@@ -14,6 +14,7 @@ from sparl.compute import FORMS
 from sparl.config import FROM_METHOD, Config, check
 from sparl.errors import InputError, unknown_name
 from sparl.replay import DRAWS
+from sparl.targets import SUBSPACE_SOFTMAX
 from sparl.topology import DISTRIBUTIONS, RULES
 
 
@@ -36,25 +37,35 @@ class Method:
 
 METHODS = {
     "dense": Method("dense"),
+    "tiny": Method("tiny"),
     "static": Method("static"),
     "set": Method("set"),
     "rigl": Method("rigl"),
+    "rlx2": Method("rigl", target="n_step", replay="dynamic"),
     "mast": Method("rigl", target="td_lambda", operator="soft_mellowmax", replay="dual"),
 }
 
 
 USED_BY = {
-    "network.embed": ("algorithm", ("qmix",)),
-    "network.hypernet": ("algorithm", ("qmix",)),
-    "topology.distribution": ("topology.kind", ("static", "set", "rigl")),
+    "network.embed": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
+    "network.hypernet": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
+    "network.central_embed": ("algorithm", ("ow-qmix", "cw-qmix")),
+    "weighting.alpha": ("algorithm", ("ow-qmix", "cw-qmix")),
+    "res.regulariser": ("algorithm", ("res",)),
+    "topology.distribution": ("topology.kind", ("tiny", "static", "set", "rigl")),
     "topology.interval": ("topology.kind", ("set", "rigl")),
     "topology.fraction": ("topology.kind", ("set", "rigl")),
     "target.lam": ("target.kind", ("td_lambda",)),
     "target.burn_in": ("target.kind", ("td_lambda",)),
-    "target.alpha": ("target.operator", ("soft_mellowmax",)),
-    "target.omega": ("target.operator", ("soft_mellowmax",)),
+    "target.n": ("target.kind", ("n_step",)),
+    "target.delay": ("target.kind", ("n_step",)),
+    "target.alpha": ("target.operator", ("softmax", "soft_mellowmax")),
+    "target.omega": ("target.operator", ("mellowmax", "soft_mellowmax")),
+    "target.beta": ("target.operator", (SUBSPACE_SOFTMAX,)),
     "replay.window": ("replay.kind", ("dual",)),
     "replay.window_batch": ("replay.kind", ("dual",)),
+    "replay.review_interval": ("replay.kind", ("dynamic",)),
+    "replay.threshold": ("replay.kind", ("dynamic",)),
 }
 """Settings that only some parts look at: the choice, and the parts."""
 
@@ -76,7 +87,7 @@ def resolve(config: Config) -> Config:
         target=replace(
             target,
             kind=_either(target.kind, method.target),
-            operator=_either(target.operator, method.operator),
+            operator=_either(target.operator, _operator(config.algorithm, method)),
         ),
         replay=replace(replay, kind=_either(replay.kind, method.replay)),
     )
@@ -87,6 +98,12 @@ def resolve(config: Config) -> Config:
     _require_known("replay kind", config.replay.kind, DRAWS)
     _require_known("compute", config.compute, ("auto", *FORMS))
     check(config)
+    if (config.algorithm == "res") != (config.target.operator == SUBSPACE_SOFTMAX):
+        raise InputError(
+            f"RES is what values by {SUBSPACE_SOFTMAX}, and --target.operator is "
+            f"{config.target.operator!r} with --algorithm {config.algorithm}: leave it to the "
+            "algorithm"
+        )
     _require_used(config)
     return _settle_sparsity(config)
 
@@ -102,7 +119,7 @@ def with_method(config: Config, name: str) -> Config:
     parts = {
         "topology.kind": method.topology,
         "target.kind": method.target,
-        "target.operator": method.operator,
+        "target.operator": _operator(config.algorithm, method),
         "replay.kind": method.replay,
     }
     choices = parts | {"algorithm": config.algorithm}
@@ -114,6 +131,11 @@ def with_method(config: Config, name: str) -> Config:
         config = replace(config, **{group: own})
     sparsity = config.sparsity or Config().sparsity
     return replace(config, method=name, sparsity=sparsity, compute="auto")
+
+
+def _operator(algorithm: str, method: Method) -> str:
+    """RES is an algorithm by its operator, which no method replaces."""
+    return SUBSPACE_SOFTMAX if algorithm == "res" else method.operator
 
 
 def _either(own: str, of_method: str) -> str:
@@ -139,7 +161,7 @@ def _settle_sparsity(config: Config) -> Config:
         return replace(config, sparsity=0.0)
     if config.sparsity == 0:
         raise InputError(
-            f"topology {kind!r} decides which links are absent, but sparsity 0 leaves none absent: "
+            f"topology {kind!r} goes by which links are absent, but sparsity 0 leaves none absent: "
             "pass a --sparsity above 0, or --method dense"
         )
     return config

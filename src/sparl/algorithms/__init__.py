@@ -2,5 +2,6 @@
 
 from sparl.algorithms.base import Algorithm
 from sparl.algorithms.make import ALGORITHMS, make
+from sparl.algorithms.tiny import fit
 
-__all__ = ["ALGORITHMS", "Algorithm", "make"]
+__all__ = ["ALGORITHMS", "Algorithm", "fit", "make"]

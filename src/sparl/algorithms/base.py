@@ -30,6 +30,10 @@ class Algorithm(Protocol):
         """Q-values `[A, C]` and next hidden state `[h, C]` from inputs `[in, C]`."""
         ...
 
+    def q_values(self, weights: Tree, batch: Batch) -> jax.Array:
+        """Q-values `[T + 1, A, C]` of whole episodes, as `act` gives them step by step."""
+        ...
+
     def loss(
         self, weights: Tree, target_weights: Tree, batch: Batch, env_steps: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

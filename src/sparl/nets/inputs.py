@@ -7,6 +7,11 @@ NO_ACTION = -1
 """Stands for the last action where there was none; its one-hot code is all zeros."""
 
 
+def one_hot(actions: jax.Array, num_actions: int) -> jax.Array:
+    """Boolean `[..., A, C]` from integers `[..., C]`; all zeros for `NO_ACTION`."""
+    return actions[..., None, :] == jnp.arange(num_actions)[:, None]
+
+
 def input_dim(obs_dim: int, num_actions: int, num_agents: int) -> int:
     """Length of an agent's input."""
     return obs_dim + num_actions + num_agents
@@ -26,7 +31,7 @@ def agent_inputs(
     Returns:
         `[..., obs_dim + A + n, C]`.
     """
-    last = last_actions[..., None, :] == jnp.arange(num_actions)[:, None]
+    last = one_hot(last_actions, num_actions)
     columns = jnp.arange(obs.shape[-1])
     agent = columns % num_agents == jnp.arange(num_agents)[:, None]
     agent = jnp.broadcast_to(agent, (*obs.shape[:-2], num_agents, len(columns)))

@@ -1,5 +1,7 @@
 """QMIX's monotonic mixing network and its hypernetworks (Rashid et al., ICML 2018)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -26,28 +28,77 @@ def init(key: jax.Array, state_dim: int, num_agents: int, embed: int, hypernet: 
     }
 
 
-def mix(weights: Tree, agent_qs: jax.Array, state: jax.Array) -> jax.Array:
+class Mixing(NamedTuple):
+    """What the hypernetworks make of `C` states.
+
+    Attributes:
+        w1: Weights of the first layer, not negative, `[n embed, C]`, agent by agent.
+        b1: Its biases `[embed, C]`.
+        wf: Weights of the second layer, not negative, `[embed, C]`.
+        value: Its bias `[C]`.
+    """
+
+    w1: jax.Array
+    b1: jax.Array
+    wf: jax.Array
+    value: jax.Array
+
+
+def prepare(weights: Tree, state: jax.Array) -> Mixing:
+    """All of the mixer that depends on the state `[state_dim, C]` alone."""
+    return Mixing(
+        w1=jnp.abs(_two_layers(weights["hyper_w1"], state)),
+        b1=linear(weights["hyper_b1"], state),
+        wf=jnp.abs(_two_layers(weights["hyper_wf"], state)),
+        value=_two_layers(weights["value"], state)[0],
+    )
+
+
+def mix(mixing: Mixing, agent_qs: jax.Array) -> jax.Array:
     """`Q_tot`, monotonic in every agent's Q-value.
 
     Args:
-        weights: Bound weights of `init`.
+        mixing: Of `prepare`.
         agent_qs: `[n, C]`, a column being one time step of one episode.
-        state: `[state_dim, C]`.
 
     Returns:
         `[C]`.
     """
-    num_agents = agent_qs.shape[0]
-    w1 = jnp.abs(_two_layers(weights["hyper_w1"], state))
-    b1 = linear(weights["hyper_b1"], state)
-    wf = jnp.abs(_two_layers(weights["hyper_wf"], state))
-    value = _two_layers(weights["value"], state)[0]
+    return _output(mixing, _hidden(mixing, agent_qs))
+
+
+def deviate(mixing: Mixing, agent_qs: jax.Array, q: jax.Array) -> jax.Array:
+    """`Q_tot` of every joint action in which one agent alone leaves a common one.
+
+    Args:
+        mixing: Of `prepare`.
+        agent_qs: Values of the common joint action `[n, C]`.
+        q: Values of each agent's actions `[n, A, C]`.
+
+    Returns:
+        `[n, A, C]`: where agent `i` takes action `a`, and the others what they took.
+    """
+    hidden = _hidden(mixing, agent_qs)  # Changes by one agent's share.
+    by_agent = jnp.split(mixing.w1, len(agent_qs))
+    return jnp.stack(
+        [
+            jnp.stack([_output(mixing, hidden + (one - taken) * w) for one in own])
+            for own, taken, w in zip(q, agent_qs, by_agent, strict=True)
+        ]
+    )
+
+
+def _hidden(mixing: Mixing, agent_qs: jax.Array) -> jax.Array:
     # XLA's CPU backend would fuse plain sums over the first axis into strided loops, fifty times
     # slower than one addition per agent and a product with ones.
-    hidden = b1
-    for q, w in zip(agent_qs, jnp.split(w1, num_agents), strict=True):
+    hidden = mixing.b1
+    for q, w in zip(agent_qs, jnp.split(mixing.w1, len(agent_qs)), strict=True):
         hidden = hidden + q * w
-    return jnp.ones(len(wf)) @ (jax.nn.elu(hidden) * wf) + value
+    return hidden
+
+
+def _output(mixing: Mixing, hidden: jax.Array) -> jax.Array:
+    return jnp.ones(len(hidden)) @ (jax.nn.elu(hidden) * mixing.wf) + mixing.value
 
 
 def _two_layers(weights: Tree, x: jax.Array) -> jax.Array:

@@ -2,13 +2,23 @@
 
 from sparl.replay.batch import Batch, read_batch, to_batch
 from sparl.replay.draw import DRAWS, dual, uniform
-from sparl.replay.ring import Ring, Step, episode_lengths, gather, init, insert, ring_rows
+from sparl.replay.ring import (
+    Ring,
+    Step,
+    discard,
+    episode_lengths,
+    gather,
+    init,
+    insert,
+    ring_rows,
+)
 
 __all__ = [
     "DRAWS",
     "Batch",
     "Ring",
     "Step",
+    "discard",
     "dual",
     "episode_lengths",
     "gather",

@@ -20,6 +20,7 @@ class Batch(NamedTuple):
         avail_actions: Boolean `[T + 1, A, C]`; past an episode's end all are available.
         state: float16 `[state_dim, T + 1, B]`.
         actions: Integers `[T, C]`.
+        greedy: Integers `[T, C]`: what the policy that played held for best.
         reward: `[T, B]`.
         terminated: Boolean `[T, B]`.
         filled: Boolean `[T, B]`: the step belongs to the episode.
@@ -30,6 +31,7 @@ class Batch(NamedTuple):
     avail_actions: jax.Array
     state: jax.Array
     actions: jax.Array
+    greedy: jax.Array
     reward: jax.Array
     terminated: jax.Array
     filled: jax.Array
@@ -79,8 +81,9 @@ def to_batch(steps: Step, length: jax.Array, num_actions: int) -> Batch:
     seen = row[:, None] <= length  # [T + 1, B], what was seen last included
     filled = row[:-1, None] < length
 
-    actions = steps.actions.swapaxes(0, 1).astype(jnp.int32)[:-1]  # [T, B, n]
-    actions = jnp.where(filled[..., None], actions, 0)
+    def by_column(actions: jax.Array) -> jax.Array:
+        actions = actions.swapaxes(0, 1).astype(jnp.int32)[:-1]  # [T, B, n]
+        return jnp.where(filled[..., None], actions, 0).reshape(rows - 1, -1)
 
     avail = jnp.unpackbits(steps.avail_actions, axis=-1, count=num_actions)
     avail = avail.transpose(1, 3, 0, 2).astype(bool) | ~seen[:, None, :, None]
@@ -90,7 +93,8 @@ def to_batch(steps: Step, length: jax.Array, num_actions: int) -> Batch:
         inputs=_inputs(steps.obs, steps.actions, length, num_actions),
         avail_actions=avail.reshape(rows, num_actions, columns),
         state=jnp.where(seen, state, 0),
-        actions=actions.reshape(rows - 1, columns),
+        actions=by_column(steps.actions),
+        greedy=by_column(steps.greedy),
         reward=jnp.where(filled, steps.reward.T[:-1], 0),
         terminated=steps.terminated.T[:-1] & filled,
         filled=filled,

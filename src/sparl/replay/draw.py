@@ -40,8 +40,8 @@ def dual(
     return jnp.concatenate([off_policy, live - newest + on_policy])
 
 
-DRAWS: dict[str, Callable[..., jax.Array]] = {"uniform": uniform, "dual": dual}
-"""The ways to draw, by name."""
+DRAWS: dict[str, Callable[..., jax.Array]] = {"uniform": uniform, "dual": dual, "dynamic": uniform}
+"""The ways to draw, by kind of replay; what sets `dynamic` apart is what it keeps."""
 
 
 def _without_replacement(key: jax.Array, high: jax.Array, size: int) -> jax.Array:

@@ -23,6 +23,7 @@ class Step(NamedTuple):
         state: float16 `[state_dim]`.
         avail_actions: uint8 `[n, ceil(A / 8)]`, one bit per action.
         actions: uint8 `[n]` (uint16 where there are more than 256 actions).
+        greedy: What the policy of that moment held for best, of the same type.
         reward: float32 scalar.
         terminated: Boolean scalar, true at the last step of an episode that was not cut off.
     """
@@ -31,6 +32,7 @@ class Step(NamedTuple):
     state: jax.Array
     avail_actions: jax.Array
     actions: jax.Array
+    greedy: jax.Array
     reward: jax.Array
     terminated: jax.Array
 
@@ -82,6 +84,7 @@ def empty_step(spec: EnvSpec) -> Step:
         state=jnp.zeros(spec.state_dim, jnp.float16),
         avail_actions=jnp.zeros((n, -(-spec.num_actions // 8)), jnp.uint8),
         actions=jnp.zeros(n, action_type(spec.num_actions)),
+        greedy=jnp.zeros(n, action_type(spec.num_actions)),
         reward=jnp.zeros((), jnp.float32),
         terminated=jnp.zeros((), bool),
     )
@@ -145,6 +148,11 @@ def insert(ring: Ring, episode: Step, length: jax.Array, *, keep: jax.Array | bo
         live=kept(live + 1, ring.live),
         end=kept(start + length + 1, ring.end),
     )
+
+
+def discard(ring: Ring, episodes: jax.Array) -> Ring:
+    """Let the oldest `episodes` go; fewer than are there."""
+    return replace(ring, live=ring.live - episodes)
 
 
 def episode_lengths(ring: Ring, episodes: jax.Array) -> jax.Array:

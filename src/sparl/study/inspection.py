@@ -11,7 +11,7 @@ from sparl import methods
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
 from sparl.study import mask_figure
-from sparl.topology import weight_shapes
+from sparl.topology import WHOLE, weight_shapes
 from sparl.train import folder as folders
 from sparl.train.masks import load_masks
 from sparl.train.program import build
@@ -48,7 +48,7 @@ def inspect(
     }
     program = build(replace(config, compute="auto"))
     shapes = weight_shapes(jax.eval_shape(program.algorithm.init, jax.random.key(0)))
-    if not history and config.topology.kind != "dense":
+    if not history and config.topology.kind not in WHOLE:
         raise SparlError(f"{folder.topology} holds no masks yet, or they have been removed")
     last = max(history, default=None)
     masks = history[last] if last is not None else {}

@@ -7,6 +7,15 @@ UNAVAILABLE = -9999999.0
 """The Q-value that stands for an action that cannot be taken (PyMARL's constant)."""
 
 
+def greedy(q: jax.Array, avail_actions: jax.Array) -> jax.Array:
+    """Which action is the best that is available: one-hot, boolean `[..., A, C]`.
+
+    One-hot, since gathers are slow on XLA's CPU backend.
+    """
+    best = jnp.argmax(jnp.where(avail_actions, q, UNAVAILABLE), axis=-2, keepdims=True)
+    return jnp.arange(q.shape[-2])[:, None] == best
+
+
 def double_q(online_q: jax.Array, target_q: jax.Array, avail_actions: jax.Array) -> jax.Array:
     """Value of the online net's greedy available action (van Hasselt et al., AAAI 2016).
 
@@ -18,7 +27,4 @@ def double_q(online_q: jax.Array, target_q: jax.Array, avail_actions: jax.Array)
     Returns:
         `[..., C]`.
     """
-    greedy = jnp.argmax(jnp.where(avail_actions, online_q, UNAVAILABLE), axis=-2, keepdims=True)
-    # A one-hot product: gathers are slow on XLA's CPU backend.
-    actions = jnp.arange(target_q.shape[-2])[:, None]
-    return jnp.sum(jnp.where(actions == greedy, target_q, 0), axis=-2)
+    return jnp.sum(jnp.where(greedy(online_q, avail_actions), target_q, 0), axis=-2)

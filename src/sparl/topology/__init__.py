@@ -8,7 +8,7 @@ optax optimiser. Beneath them `random_topology` draws masks, `evolve` moves link
 from sparl.topology.accounting import Accounting, account
 from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
-from sparl.topology.evolve import RULES, Rule, carry_moments, evolve, move_links
+from sparl.topology.evolve import RULES, WHOLE, Rule, carry_moments, evolve, move_links
 from sparl.topology.evolving import EvolvingState, evolving
 from sparl.topology.initial import (
     init,
@@ -25,6 +25,7 @@ from sparl.topology.set import set_
 __all__ = [
     "DISTRIBUTIONS",
     "RULES",
+    "WHOLE",
     "Accounting",
     "EvolvingState",
     "Rule",

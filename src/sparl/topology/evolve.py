@@ -15,8 +15,17 @@ from sparl.topology.set import set_
 Rule = Callable[[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 """`(key, weight, mask, gradient, fraction)` of one layer to its new mask of as many links."""
 
-RULES: dict[str, Rule | None] = {"dense": None, "static": None, "set": set_, "rigl": rigl}
+RULES: dict[str, Rule | None] = {
+    "dense": None,
+    "tiny": None,
+    "static": None,
+    "set": set_,
+    "rigl": rigl,
+}
 """The evolution rule of each topology kind; `None` where links never move."""
+
+WHOLE = ("dense", "tiny")
+"""The kinds that have all links; `tiny` is narrow instead."""
 
 
 def evolve(

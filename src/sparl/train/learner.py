@@ -18,11 +18,16 @@ from sparl.compute import (
     to_masked,
     to_sparse,
 )
-from sparl.replay import Batch, Ring, episode_lengths, read_batch
+from sparl.nets.inputs import one_hot
+from sparl.replay import Batch, Ring, discard, episode_lengths, read_batch
 from sparl.replay.draw import Draw
+from sparl.targets import greedy
 from sparl.topology import Rule, carry_moments, cosine, move_links
 
 T = TypeVar("T")
+
+REVIEWED = 8
+"""How many batches of the oldest episodes a review looks at (RLx2)."""
 
 
 class LearnerState(NamedTuple):
@@ -76,6 +81,8 @@ class Learner:
         fraction: Share of the links that the first topology change moves.
         total_steps: Env steps over which that share falls to 0.
         num_actions: `A`.
+        batch_size: Episodes of a batch.
+        threshold: Policy distance above which the oldest episodes are discarded.
         lengths: Batches are cut to the smallest of these that holds their longest episode; the
             largest is the episode limit.
         largest: The largest of a value over all seeds; see `sparl.train.seeds.largest`.
@@ -88,6 +95,8 @@ class Learner:
     fraction: float
     total_steps: int
     num_actions: int
+    batch_size: int
+    threshold: float
     lengths: tuple[int, ...]
     largest: Callable[[jax.Array], jax.Array]
 
@@ -203,6 +212,56 @@ class Learner:
         # Rare, so not worth compiling for more than the longest batch.
         new, changed = self._on_batch(change, state, ring, lengths=self.lengths[-1:])
         return jax.tree.map(lambda old, new: jnp.where(due, new, old), state, new), changed
+
+    def policy_distance(
+        self, state: LearnerState, ring: Ring, first: jax.Array, batches: int = 1
+    ) -> jax.Array:
+        """How far the policy has moved from the one that played some episodes.
+
+        The share of these episodes' decisions, one per agent and step, of which the greedy action
+        is no longer what it was when they were played.
+
+        Args:
+            state: Whose online network is the policy of now.
+            ring: Where the episodes are.
+            first: The first of them, counted from the oldest; what is not there is left out.
+            batches: How many times `batch_size` of them, one after the other.
+        """
+        weights = bind(state.params, state.topology)
+
+        def count(start: jax.Array) -> tuple[jax.Array, jax.Array]:
+            episodes = start + jnp.arange(self.batch_size)
+            there = episodes < ring.live
+            last = jnp.maximum(ring.live - 1, 0)
+            batch = read_batch(
+                ring, jnp.minimum(episodes, last), self.lengths[-1], self.num_actions
+            )
+            best = greedy(self.algorithm.q_values(weights, batch), batch.avail_actions)[:-1]
+            same = jnp.any(best & one_hot(batch.greedy, self.num_actions), axis=1)
+            counted = batch.filled & there  # [T, B]; columns are an episode's agents side by side.
+            counted = jnp.repeat(counted, same.shape[1] // self.batch_size, axis=1)
+            return jnp.sum(counted & ~same), jnp.sum(counted)
+
+        changed, decisions = jax.lax.map(count, first + jnp.arange(batches) * self.batch_size)
+        return jnp.sum(changed) / jnp.maximum(jnp.sum(decisions), 1)
+
+    def review(
+        self, state: LearnerState, ring: Ring, due: jax.Array
+    ) -> tuple[Ring, dict[str, jax.Array]]:
+        """Discard the oldest episodes, where `due`, if the policy has moved on from them.
+
+        RLx2's dynamic-capacity buffer (Tan et al., ICLR 2023, section 4.3) on episodes: if the
+        `policy_distance` of the oldest eight batches is above a threshold, the oldest tenth leaves,
+        but never so many that less than a tenth of the capacity is left.
+
+        Returns:
+            The ring, the distance and how many episodes were discarded.
+        """
+        distance = self.policy_distance(state, ring, jnp.zeros((), jnp.int32), batches=REVIEWED)
+        least = ring.start.shape[0] // 10
+        spare = jnp.clip(ring.live - least, 0, ring.live // 10)
+        leaves = jnp.where(due & (distance > self.threshold), spare, 0)
+        return discard(ring, leaves), {"policy_distance": distance, "discarded": leaves}
 
     def sync_target(self, state: LearnerState, due: jax.Array) -> LearnerState:
         """Copy weights and topology into the target network, where `due`."""

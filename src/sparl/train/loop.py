@@ -127,6 +127,7 @@ class _Run:
         self.loggers = loggers
         # Before the first checkpoint there is nothing to continue, and what was logged goes.
         self.books = Books.empty(program.config.num_seeds)
+        self.reviews = program.config.replay.kind == "dynamic"
         self.saved: int | None = None
 
     def run(self) -> Result:
@@ -194,7 +195,7 @@ class _Run:
             self.display.message(f"multiplying dense products by masks: {why}")
         self.display.message(
             f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env} for "
-            f"{self.program.form} compute, which takes about half a minute"
+            f"{self.program.form} compute, which takes half a minute or more"
         )
         self.program = self.program.compiled()
         return_freed()
@@ -234,6 +235,7 @@ class _Run:
         while todo.any():
             learner, made = self._update(learner, ring, todo)
             todo = todo - made
+            ring = self._review(learner, ring, made)
         return TrainState(rollout, ring, learner)
 
     def _update(
@@ -258,6 +260,8 @@ class _Run:
             made = np.minimum(todo, _steps_to(updates, self.config.target_interval))
             if evolves:
                 made = np.minimum(made, _steps_to(updates + 1, interval))
+            if self.reviews:
+                made = np.minimum(made, _steps_to(updates, self.config.replay.review_interval))
             learner, metrics = self.program.learn(learner, ring, made.astype(np.int32), env_steps)
             self._check_finite(metrics)
             self.books.count_updates(metrics)
@@ -266,6 +270,15 @@ class _Run:
         if copies.any():
             learner = self.program.sync_target(learner, copies)
         return learner, made
+
+    def _review(self, learner: LearnerState, ring: Ring, made: np.ndarray) -> Ring:
+        """Look through the replay of each seed whose last update ended an interval."""
+        interval = self.config.replay.review_interval
+        due = self.reviews & (made > 0) & (np.asarray(self.books.updates) % interval == 0)
+        if due.any():
+            ring, found = self.program.review(learner, ring, due)
+            self._log(self.books.replay_records(found, ring.live, due))
+        return ring
 
     def _check_finite(self, metrics: UpdateMetrics) -> None:
         for seed, (update, bad) in enumerate(

@@ -13,11 +13,11 @@ import optax
 
 from sparl import algorithms, envs, replay, targets
 from sparl.compute import Topology, Tree, bind, choose, dense, keep_freed
-from sparl.config import Config
+from sparl.config import Config, NetworkConfig
 from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
-from sparl.topology import RULES, Accounting, account, link_count_tree, random_topology
+from sparl.topology import RULES, WHOLE, Accounting, account, link_count_tree, random_topology
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
@@ -40,6 +40,7 @@ class Program:
     Attributes:
         config: The resolved configuration.
         spec: Sizes of the environment.
+        network: Widths of the networks, which `tiny` finds by itself.
         form: In which weights are held; see `sparl.compute.forms`.
         algorithm: Networks and loss.
         init: `(seeds [S])` to a `TrainState`.
@@ -48,6 +49,7 @@ class Program:
             of episodes that finished for any seed.
         learn: `(learner, ring, updates [S], env_steps)` to a learner and metrics.
         evolve: `(learner, ring, env_steps, due [S])` to a learner and what changed.
+        review: `(learner, ring, due [S])` to a ring without what is too old, and what was found.
         sync_target: `(learner, due [S])` to a learner.
         evaluate: `(params, topology, seeds [S], number)` to means over episodes, each `[S]`. The
             number of an evaluation selects its random keys, which training never uses.
@@ -57,6 +59,7 @@ class Program:
 
     config: Config
     spec: EnvSpec
+    network: NetworkConfig
     form: str
     algorithm: algorithms.Algorithm
     init: Callable[..., TrainState]
@@ -64,6 +67,7 @@ class Program:
     store: Callable[..., Ring]
     learn: Callable[..., tuple[LearnerState, UpdateMetrics]]
     evolve: Callable[..., tuple[LearnerState, dict[str, jax.Array]]]
+    review: Callable[..., tuple[Ring, dict[str, jax.Array]]]
     sync_target: Callable[..., LearnerState]
     evaluate: Callable[..., dict[str, jax.Array]]
     to_masked: Callable[[LearnerState], LearnerState]
@@ -96,18 +100,32 @@ class Program:
         _check_replay(self.config, self.spec, state.ring)
 
     def accounting(self, densities: Mapping[str, float] | None = None) -> Accounting:
-        """Parameters and FLOPs at the target sparsity, or at measured densities by layer name."""
-        spec, network = self.spec, self.config.network
+        """Parameters and FLOPs at the target sparsity, or at measured densities by layer name.
+
+        Beside those of the dense twin, which has the widths of the configuration.
+        """
+        whole = self.config.topology.kind in WHOLE
+        own = self._account(self.network, 0.0 if whole else self.config.sparsity, densities)
+        return replace(own, dense=self._account(self.config.network, 0.0).dense)
+
+    def _account(
+        self,
+        network: NetworkConfig,
+        sparsity: float,
+        densities: Mapping[str, float] | None = None,
+    ) -> Accounting:
+        spec = self.spec
         return account(
             self.config.algorithm,
             obs_dim=spec.obs_dim,
             state_dim=spec.state_dim,
             num_actions=spec.num_actions,
             num_agents=spec.num_agents,
-            sparsity=self.config.sparsity,
+            sparsity=sparsity,
             hidden=network.hidden,
             embed=network.embed,
             hypernet=network.hypernet,
+            central_embed=network.central_embed,
             densities=densities,
         )
 
@@ -129,6 +147,8 @@ class Program:
         }
         if RULES[self.config.topology.kind]:
             arguments["evolve"] = (learner, ring, count, due)
+        if self.config.replay.kind == "dynamic":
+            arguments["review"] = (learner, ring, due)
         lowered = {name: getattr(self, name).lower(*args) for name, args in arguments.items()}
         with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
             pending = {name: pool.submit(low.compile) for name, low in lowered.items()}
@@ -145,11 +165,15 @@ def build(config: Config) -> Program:
     """
     keep_freed()
     seeds = config.num_seeds
-    form = choose(config.compute, config.sparsity)
+    form = choose(config.compute, 0.0 if config.topology.kind in WHOLE else config.sparsity)
     env = envs.make(config.env)
     spec = env.spec
     target = targets.compose(config.target, gamma=config.gamma, total_steps=config.total_steps)
-    algorithm = algorithms.make(config.algorithm, spec, config.network, target)
+    if config.topology.kind == "tiny":
+        network = algorithms.fit(spec, config, target)
+    else:
+        network = config.network
+    algorithm = algorithms.make(spec, replace(config, network=network), target)
     rollout = Rollout(
         env=env,
         algorithm=algorithm,
@@ -167,6 +191,8 @@ def build(config: Config) -> Program:
         fraction=config.topology.fraction,
         total_steps=config.total_steps,
         num_actions=spec.num_actions,
+        batch_size=config.replay.batch_size,
+        threshold=config.replay.threshold,
         lengths=_lengths(spec.episode_limit),
         largest=partial(largest, num_seeds=seeds),
     )
@@ -213,6 +239,7 @@ def build(config: Config) -> Program:
     return Program(
         config=config,
         spec=spec,
+        network=network,
         form=form,
         algorithm=algorithm,
         init=jit(init),
@@ -220,6 +247,7 @@ def build(config: Config) -> Program:
         store=jit(store, shared=(2,), donate_argnums=0),
         learn=jit(learner.learn, shared=(3,), donate_argnums=0),
         evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
+        review=jit(learner.review, donate_argnums=1),
         sync_target=jit(learner.sync_target, donate_argnums=0),
         evaluate=jit(evaluate, shared=(3,)),
         to_masked=jit(learner.to_masked),
@@ -229,14 +257,14 @@ def build(config: Config) -> Program:
 
 def initial_masks(config: Config, key: jax.Array, params: Tree) -> Topology:
     """The links that a run starts with; `None` for each weight that has all."""
-    if config.topology.kind == "dense":
+    if config.topology.kind in WHOLE:
         return dense(params)
     return random_topology(key, params, config.sparsity, config.topology.distribution)
 
 
 def initial_counts(config: Config, params: Tree) -> Tree:
     """How many links each weight has, which never changes; `None` for those that have all."""
-    if config.topology.kind == "dense":
+    if config.topology.kind in WHOLE:
         return dense(params)
     return link_count_tree(params, config.sparsity, config.topology.distribution)
 
@@ -286,7 +314,7 @@ def _draw(config: Config) -> Callable:
             window=settings.window,
             window_batch=settings.window_batch,
         )
-    return partial(DRAWS["uniform"], batch_size=settings.batch_size)
+    return partial(DRAWS[settings.kind], batch_size=settings.batch_size)
 
 
 def _lengths(limit: int, parts: int = 4) -> tuple[int, ...]:

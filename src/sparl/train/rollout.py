@@ -162,7 +162,8 @@ class Rollout:
         # Acting.
         q, hidden = self._q(weights, state.seen, state.last_actions, state.hidden)
         share = epsilon(self.exploration, state.env_steps)
-        actions = _epsilon_greedy(act_key, q, state.seen.avail_actions, share)
+        greedy = _greedy(q, state.seen.avail_actions)
+        actions = _explore(act_key, greedy, state.seen.avail_actions, share)
 
         # Stepping.
         keys = jax.random.split(step_key, envs)
@@ -172,8 +173,8 @@ class Rollout:
         # The limit also where the environment has none, as an episode must fit its place.
         ended = seen.terminated | seen.truncated | (steps >= self.env.spec.episode_limit)
         episode_return = state.episode_return + reward
-        before = _row(state.seen, actions, reward, seen.terminated)
-        after = _row(seen, actions, reward, seen.terminated)
+        before = _row(state.seen, actions, greedy, reward, seen.terminated)
+        after = _row(seen, actions, greedy, reward, seen.terminated)
         record = (before, after, ended, steps, episode_return, seen.won)
 
         # Starting anew where an episode has ended.
@@ -242,12 +243,20 @@ def cut_episode(finished: Finished, index: jax.Array) -> tuple[Step, jax.Array]:
     return jax.tree.map(cut, finished.rows, finished.final), length
 
 
-def _row(seen: TimeStep, actions: jax.Array, reward: jax.Array, terminated: jax.Array) -> Step:
+def _row(
+    seen: TimeStep,
+    actions: jax.Array,
+    greedy: jax.Array,
+    reward: jax.Array,
+    terminated: jax.Array,
+) -> Step:
+    as_stored = action_type(seen.avail_actions.shape[-1])
     return Step(
         obs=seen.obs.astype(jnp.float16),
         state=seen.state.astype(jnp.float16),
         avail_actions=jnp.packbits(seen.avail_actions, axis=-1),
-        actions=actions.astype(action_type(seen.avail_actions.shape[-1])),
+        actions=actions.astype(as_stored),
+        greedy=greedy.astype(as_stored),
         reward=reward.astype(jnp.float32),
         terminated=terminated,
     )
@@ -258,15 +267,15 @@ def _greedy(q: jax.Array, avail_actions: jax.Array) -> jax.Array:
     return jnp.argmax(jnp.where(avail_actions.transpose(2, 0, 1), q, -jnp.inf), axis=0)
 
 
-def _epsilon_greedy(
-    key: jax.Array, q: jax.Array, avail_actions: jax.Array, epsilon: jax.Array
+def _explore(
+    key: jax.Array, greedy: jax.Array, avail_actions: jax.Array, epsilon: jax.Array
 ) -> jax.Array:
     """Each agent by itself explores with probability `epsilon`, uniformly over what it can do."""
     explore_key, action_key = jax.random.split(key)
     # The largest of independent uniform draws is a uniform choice.
-    random = _greedy(jax.random.uniform(action_key, q.shape), avail_actions)
-    explores = jax.random.uniform(explore_key, random.shape) < epsilon
-    return jnp.where(explores, random, _greedy(q, avail_actions))
+    draws = jax.random.uniform(action_key, (avail_actions.shape[-1], *greedy.shape))
+    explores = jax.random.uniform(explore_key, greedy.shape) < epsilon
+    return jnp.where(explores, _greedy(draws, avail_actions), greedy)
 
 
 def _where(condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
