@@ -9,7 +9,9 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
+
+import tyro
 
 from sparl.errors import InputError, unknown_name
 from sparl.files import write_whole
@@ -31,6 +33,9 @@ class TopologyConfig:
     """Updates between two changes of the topology."""
     fraction: float = 0.5
     """Share of a layer's links that the first change moves; annealed to 0 on a cosine."""
+    from_: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """A run whose links, as they are now, this one begins with: with --topology.kind static the
+    winning ticket. By default links are random."""
 
 
 @dataclass(frozen=True)
@@ -314,12 +319,12 @@ def check(config: Config) -> None:
 
 
 def _check_types(config: Any) -> None:
-    for field_ in dataclasses.fields(config):
-        value, kind = getattr(config, field_.name), cast("type", field_.type)
+    for name, kind in get_type_hints(type(config)).items():
+        value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             _check_types(value)
         elif type(value) is not kind and not (kind is float and type(value) is int):
-            raise InputError(f"{field_.name} must be {kind.__name__}, got {value!r}")
+            raise InputError(f"{name} must be {kind.__name__}, got {value!r}")
 
 
 def _require(

@@ -53,6 +53,7 @@ USED_BY = {
     "weighting.alpha": ("algorithm", ("ow-qmix", "cw-qmix")),
     "res.regulariser": ("algorithm", ("res",)),
     "topology.distribution": ("topology.kind", ("tiny", "static", "set", "rigl")),
+    "topology.from_": ("topology.kind", ("static", "set", "rigl")),
     "topology.interval": ("topology.kind", ("set", "rigl")),
     "topology.fraction": ("topology.kind", ("set", "rigl")),
     "target.lam": ("target.kind", ("td_lambda",)),
@@ -147,7 +148,7 @@ def _require_used(config: Config) -> None:
         value, default = attrgetter(name)(config), attrgetter(name)(Config())
         chosen = attrgetter(choice)(config)
         if value != default and chosen not in parts:
-            flag = "--" + name.replace("_", "-")
+            flag = "--" + name.rstrip("_").replace("_", "-")
             raise InputError(
                 f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} at its "
                 f"default {default}, or choose --{choice} {' or '.join(parts)}"

@@ -70,6 +70,8 @@ def default_path(config: Config) -> Path:
     parts = [map_name, config.algorithm, config.method]
     if config.sparsity:
         parts.append(f"{config.sparsity:g}")
+    if config.topology.from_:
+        parts.append("ticket")
     return Path("runs") / "-".join([*parts, seeds])
 
 

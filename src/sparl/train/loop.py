@@ -22,7 +22,7 @@ from sparl.errors import InputError, SparlError
 from sparl.replay import Ring
 from sparl.topology import RULES
 from sparl.train import folder as folders
-from sparl.train import snapshot
+from sparl.train import snapshot, ticket
 from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.clock import Clock
@@ -75,8 +75,11 @@ def train(
     config = methods.resolve(config)
     program = build(config)
     program.check()
+    given = ticket.draw(config.topology.from_, program) if config.topology.from_ else None
     path = Path(run_dir) if run_dir is not None else folders.default_path(config)
     folder = folders.create(path, config, overwrite=overwrite)
+    if given is not None:
+        save_masks(folder.topology, 0, given.topology(program))
     return _Run(folder, program, loggers, console).run()
 
 
@@ -164,7 +167,10 @@ class _Run:
     def _restore_or_begin(self) -> TrainState:
         checkpoint = self.store.restore()
         if checkpoint is None:
-            state = self.program.init(self.program.seeds)
+            given = None
+            if self.config.topology.from_:
+                given = ticket.kept(self.folder).topology(self.program)
+            state = self.program.init(self.program.seeds, given)
             save_masks(self.folder.topology, 0, self._masks(state))
             return state
         for sentence in checkpoint.skipped:

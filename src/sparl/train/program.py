@@ -43,7 +43,7 @@ class Program:
         network: Widths of the networks, which `tiny` finds by itself.
         form: In which weights are held; see `sparl.compute.forms`.
         algorithm: Networks and loss.
-        init: `(seeds [S])` to a `TrainState`.
+        init: `(seeds [S], masks)` to a `TrainState`; without masks links are random.
         collect: `(params, topology, rollout)` to a rollout and what finished.
         store: `(ring, finished, most)` to a ring that holds them too; `most` is the largest number
             of episodes that finished for any seed.
@@ -202,12 +202,13 @@ def build(config: Config) -> Program:
     def from_masked(state: LearnerState) -> LearnerState:
         return learner.to_sparse(state, counts) if form == "sparse" else state
 
-    def init(seed: jax.Array) -> TrainState:
+    def init(seed: jax.Array, masks: Topology = None) -> TrainState:
         params_key, topology_key, rollout_key, learner_key = (
             _stream(seed, name) for name in ("params", "topology", "rollout", "learner")
         )
         params = algorithm.init(params_key)
-        masks = initial_masks(config, topology_key, params)
+        if masks is None:
+            masks = initial_masks(config, topology_key, params)
         masked = learner.init(learner_key, bind(params, masks), masks)
         return TrainState(
             rollout=rollout.init(rollout_key),
