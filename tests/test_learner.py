@@ -11,6 +11,7 @@ import pytest
 from sparl import replay
 from sparl.compute import bind, native
 from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
+from sparl.nets import agent
 from sparl.topology import by_name, rigl
 from test_rollout import CONFIG, program_of
 
@@ -254,3 +255,32 @@ def test_a_review_lets_the_oldest_go_down_to_a_floor():
             break
     assert kept == 9
     assert (ring.added - ring.live).item() > 0
+
+
+@pytest.mark.parametrize("compute", ["masked", pytest.param("sparse", marks=needs_kernels)])
+def test_diagnosis(compute):
+    program, ring, states = trained(dataclasses.replace(CONFIG, compute=compute), 10)
+    found = {name: x.item() for name, x in program.diagnose(states[-1], ring).items()}
+    learner = program.to_masked(states[-1])
+    masks = [np.asarray(mask[0]) for mask in jax.tree.leaves(learner.topology)]
+    rows = np.concatenate([mask.any(axis=1) for mask in masks])
+    assert found["empty_neurons"] == pytest.approx(1 - rows.mean())
+
+    # The newest four episodes, step by step.
+    own = jax.tree.map(lambda x: x[0], ring)
+    agent_params = jax.tree.map(lambda x: x[0], learner.params["agent"])
+    sums = {"fc1": 0.0, "rnn": 0.0}
+    for episode in range(int(own.live) - 4, int(own.live)):
+        batch = replay.read_batch(own, jnp.array([episode]), 6, 3)
+        hidden = agent.initial_hidden(8, 2)
+        for t in range(int(batch.length[0]) + 1):
+            x = batch.inputs[t].astype(jnp.float32)
+            _, hidden = agent.step(agent_params, x, hidden)
+            fc1 = agent_params["fc1"]
+            features = np.maximum(fc1["w"] @ x + fc1["b"][:, None], 0)
+            sums["fc1"] += features.sum(axis=1)
+            sums["rnn"] += np.abs(hidden).sum(axis=1)
+    for layer, total in sums.items():
+        dormant = total <= 0.025 * total.mean()
+        assert found[f"dormant_{layer}"] == pytest.approx(dormant.mean())
+    assert 0 <= found["policy_distance_newest"] <= 1

@@ -34,6 +34,10 @@ class Algorithm(Protocol):
         """Q-values `[T + 1, A, C]` of whole episodes, as `act` gives them step by step."""
         ...
 
+    def activity(self, weights: Tree, batch: Batch) -> dict[str, jax.Array]:
+        """The mean magnitude of each hidden unit of what acts, `[units]` by layer."""
+        ...
+
     def loss(
         self, weights: Tree, target_weights: Tree, batch: Batch, env_steps: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -73,6 +73,11 @@ class WeightedQMix:
         length = parts.column_lengths(batch, self.spec.num_agents)
         return agent.unroll(weights["agent"], batch.inputs, length)
 
+    def activity(self, weights: Tree, batch: Batch) -> dict[str, jax.Array]:
+        """The mean magnitude of each hidden unit of the agent, by layer."""
+        length = parts.column_lengths(batch, self.spec.num_agents)
+        return agent.activity(weights["agent"], batch.inputs, length)
+
     def loss(
         self, weights: Tree, target_weights: Tree, batch: Batch, env_steps: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -52,22 +52,30 @@ def unroll(layers: Layers, x: jax.Array, length: jax.Array) -> jax.Array:
     Returns:
         `[T, out, columns]`.
     """
+    return _unroll(layers, x, length, keep_h=False)[0]
+
+
+def states(layers: Layers, x: jax.Array, length: jax.Array) -> jax.Array:
+    """The hidden states `[T, h, columns]` that `unroll` passes through, 0 past a column's end."""
+    return _unroll(layers, x, length, keep_h=True)[1]
+
+
+def _unroll(layers: Layers, x: jax.Array, length: jax.Array, *, keep_h: bool) -> tuple:
     hidden = layers["rnn"]["b_hh"].shape[0] // 3
     initial = jnp.zeros((hidden, x.shape[-1]))
     if _is_sparse(layers):
         arguments = (*_values_and_links(layers), x, initial, length)
-        return kernels.recurrent(*arguments, keep_h=False)[0]
+        return kernels.recurrent(*arguments, keep_h=keep_h)
 
     def body(hidden: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple:
         x_t, t = inputs
         features = linear(layers["fc1"], x_t, relu=True)
         hidden = jnp.where(t < length, _gru_cell(layers["rnn"], features, hidden), 0)
-        return hidden, linear(layers["fc2"], hidden)
+        return hidden, (linear(layers["fc2"], hidden), hidden if keep_h else None)
 
     # All four products stay inside the scan: small products of [h, C] that keep to the cache run
     # faster on XLA's CPU backend than hoisted ones of [h, T C] and the transposes they bring.
-    _, outputs = jax.lax.scan(body, initial, (x, jnp.arange(len(x))))
-    return outputs
+    return jax.lax.scan(body, initial, (x, jnp.arange(len(x))))[1]
 
 
 def _gru_cell(layer: dict[str, Any], x: jax.Array, hidden: jax.Array) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sparl.compute import Tree, recurrent
+from sparl.compute import Tree, linear, recurrent
 from sparl.nets.layers import init_gru, init_linear
 
 
@@ -48,3 +48,20 @@ def unroll(weights: Tree, inputs: jax.Array, length: jax.Array) -> jax.Array:
         `[T, A, C]`.
     """
     return recurrent.unroll(weights, inputs, length)
+
+
+def activity(weights: Tree, inputs: jax.Array, length: jax.Array) -> dict[str, jax.Array]:
+    """The mean magnitude of what each unit of the hidden layers passes on.
+
+    Args:
+        weights: Bound weights.
+        inputs: `[T, in, C]`.
+        length: int32 `[C]`: how many steps each column has; later ones do not count.
+
+    Returns:
+        `fc1` `[f]` and `rnn` `[h]`.
+    """
+    counts = jnp.arange(len(inputs))[:, None] < length
+    features = jnp.where(counts[:, None], linear(weights["fc1"], inputs, relu=True), 0)
+    layers = {"fc1": features, "rnn": recurrent.states(weights, inputs, length)}
+    return {name: jnp.sum(jnp.abs(x), axis=(0, 2)) / jnp.sum(counts) for name, x in layers.items()}

@@ -111,10 +111,7 @@ class Books:
         """Enter an evaluation, and make one record per seed of it."""
         by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
         self.evaluations.append({"env_steps": self.env_steps, **by_seed})
-        records = [
-            self._record("eval", seed) | {name: value[seed] for name, value in by_seed.items()}
-            for seed in range(len(self.episodes))
-        ]
+        records = self.records("eval", values)
         self._show(records, ("win_rate", "return"), ("eval win rate", "eval return"))
         return records
 
@@ -133,18 +130,20 @@ class Books:
             for seed in np.flatnonzero(due).tolist()
         ]
 
+    def records(self, kind: str, values: dict[str, jax.Array]) -> list[Record]:
+        """One record per seed of values `[S]`."""
+        by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
+        return [
+            self._record(kind, seed) | {name: value[seed] for name, value in by_seed.items()}
+            for seed in range(len(self.episodes))
+        ]
+
     def replay_records(
         self, found: dict[str, jax.Array], live: jax.Array, due: np.ndarray
     ) -> list[Record]:
         """One record for each seed whose replay was looked through."""
-        by_seed = {name: np.asarray(value).tolist() for name, value in found.items()}
-        left = np.asarray(live).tolist()
-        return [
-            self._record("replay", seed)
-            | {name: value[seed] for name, value in by_seed.items()}
-            | {"episodes_kept": left[seed]}
-            for seed in np.flatnonzero(due).tolist()
-        ]
+        records = self.records("replay", found | {"episodes_kept": live})
+        return [records[seed] for seed in np.flatnonzero(due).tolist()]
 
     def _show(self, records: list[Record], names: tuple[str, ...], labels: tuple[str, ...]) -> None:
         for name, label in zip(names, labels, strict=True):

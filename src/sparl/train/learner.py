@@ -26,6 +26,8 @@ from sparl.topology import Rule, carry_moments, cosine, move_links
 
 T = TypeVar("T")
 
+DORMANT = 0.025
+"""At most this share of its layer's mean magnitude, and a unit counts as dormant."""
 REVIEWED = 8
 """How many batches of the oldest episodes a review looks at (RLx2)."""
 
@@ -262,6 +264,32 @@ class Learner:
         spare = jnp.clip(ring.live - least, 0, ring.live // 10)
         leaves = jnp.where(due & (distance > self.threshold), spare, 0)
         return discard(ring, leaves), {"policy_distance": distance, "discarded": leaves}
+
+    def diagnose(self, state: LearnerState, ring: Ring) -> dict[str, jax.Array]:
+        """What the network and the replay look like; at least one episode must be there.
+
+        Returns:
+            `policy_distance_oldest` and `policy_distance_newest`, of a batch's worth of the oldest
+            and of the newest episodes; `dormant_LAYER`, the share of an agent's units that are
+            dormant on the newest (Sokar et al., ICML 2023, equation 1: units whose mean magnitude
+            is at most 0.025 of their layer's mean); and `empty_neurons`, the share of outputs of
+            all weights that no link leads to.
+        """
+        newest = jnp.maximum(ring.live - self.batch_size, 0)
+        episodes = jnp.minimum(newest + jnp.arange(self.batch_size), ring.live - 1)
+        batch = read_batch(ring, episodes, self.lengths[-1], self.num_actions)
+        weights = bind(state.params, state.topology)
+        found = {
+            "policy_distance_oldest": self.policy_distance(state, ring, jnp.zeros((), jnp.int32)),
+            "policy_distance_newest": self.policy_distance(state, ring, newest),
+        }
+        for layer, activity in self.algorithm.activity(weights, batch).items():
+            found[f"dormant_{layer}"] = jnp.mean(activity <= DORMANT * jnp.mean(activity))
+        _, masks = to_masked(state.params, state.topology)
+        empty = [~jnp.any(mask, axis=1) for mask in jax.tree.leaves(masks)]
+        if empty:
+            found["empty_neurons"] = jnp.mean(jnp.concatenate(empty))
+        return found
 
     def sync_target(self, state: LearnerState, due: jax.Array) -> LearnerState:
         """Copy weights and topology into the target network, where `due`."""

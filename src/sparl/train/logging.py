@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sparl.errors import InputError, SparlError
 
 Record = dict[str, Any]
-"""One measurement: `kind` (train, eval or topology), `env_steps`, `seconds`, `seed`, and values."""
+"""One measurement: `kind`, `env_steps`, `seconds`, `seed` and values (docs/algorithms.md)."""
 
 
 class Logger(Protocol):

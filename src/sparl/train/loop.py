@@ -352,6 +352,8 @@ class _Run:
         learner = state.learner
         values = self.program.evaluate(learner.params, learner.topology, self.program.seeds, number)
         self._log(self.books.evaluation_records(values))
+        if min(self.books.episodes) > 0:
+            self._log(self.books.records("network", self.program.diagnose(learner, state.ring)))
 
     def _save(self, state: TrainState) -> None:
         if self.saved == self.books.env_steps:

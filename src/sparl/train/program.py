@@ -50,6 +50,7 @@ class Program:
         learn: `(learner, ring, updates [S], env_steps)` to a learner and metrics.
         evolve: `(learner, ring, env_steps, due [S])` to a learner and what changed.
         review: `(learner, ring, due [S])` to a ring without what is too old, and what was found.
+        diagnose: `(learner, ring)` to what the network and the replay look like.
         sync_target: `(learner, due [S])` to a learner.
         evaluate: `(params, topology, seeds [S], number)` to means over episodes, each `[S]`. The
             number of an evaluation selects its random keys, which training never uses.
@@ -68,6 +69,7 @@ class Program:
     learn: Callable[..., tuple[LearnerState, UpdateMetrics]]
     evolve: Callable[..., tuple[LearnerState, dict[str, jax.Array]]]
     review: Callable[..., tuple[Ring, dict[str, jax.Array]]]
+    diagnose: Callable[..., dict[str, jax.Array]]
     sync_target: Callable[..., LearnerState]
     evaluate: Callable[..., dict[str, jax.Array]]
     to_masked: Callable[[LearnerState], LearnerState]
@@ -142,6 +144,7 @@ class Program:
             "collect": (*online, rollout),
             "store": (ring, finished, count),
             "learn": (learner, ring, counts, count),
+            "diagnose": (learner, ring),
             "sync_target": (learner, due),
             "evaluate": (*online, counts, count),
         }
@@ -249,6 +252,7 @@ def build(config: Config) -> Program:
         learn=jit(learner.learn, shared=(3,), donate_argnums=0),
         evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
         review=jit(learner.review, donate_argnums=1),
+        diagnose=jit(learner.diagnose),
         sync_target=jit(learner.sync_target, donate_argnums=0),
         evaluate=jit(evaluate, shared=(3,)),
         to_masked=jit(learner.to_masked),
