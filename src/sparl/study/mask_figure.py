@@ -77,7 +77,8 @@ def draw(history: dict[int, dict[str, np.ndarray]], *, title: str) -> Figure:
         width=lefts[-1] + _CURVE_WIDTH + _RIGHT,
         height=_TOP + sum(_ABOVE + grid.height + _BELOW for grid in grids.values()),
     )
-    _draw_head(page, lefts, title, env_steps, gated=any(map(_is_gru, layers)))
+    drawn = f"dark: a link; {len(layers)} of {len(next(iter(history.values())))} weights drawn"
+    _draw_head(page, lefts, title, drawn, env_steps, gated=any(map(_is_gru, layers)))
     top = _TOP
     for name, masks in layers.items():
         _draw_row(page, lefts, top + _ABOVE, name, grids[name], env_steps, masks, chosen)
@@ -186,10 +187,16 @@ class _Grid:
 
 
 def _draw_head(
-    page: _Page, lefts: list[int], title: str, env_steps: np.ndarray, *, gated: bool
+    page: _Page,
+    lefts: list[int],
+    title: str,
+    drawn: str,
+    env_steps: np.ndarray,
+    *,
+    gated: bool,
 ) -> None:
     page.text(_LEFT, 44, title, size=_LARGE, weight="bold")
-    page.text(_LEFT, 79, "dark: a link", size=_SMALL)
+    page.text(_LEFT, 79, drawn, size=_SMALL)
     if gated:
         page.text(_LEFT, 104, "r, z, n: the gates of the GRU", size=_SMALL)
     first, last = _short(env_steps[0]), _short(env_steps[-1])

@@ -1,0 +1,209 @@
+"""The cells of MAST's tables on SMAX: trains what is missing, and prints what there is.
+
+    python benchmarks/matrix.py
+    python benchmarks/matrix.py --maps 3m --seeds 1 --total-steps 500000 --folder runs/small
+    python benchmarks/matrix.py --no-train --json matrix.json
+
+Each cell is a `sparl train` in a folder of its own. Interrupt it (Ctrl-C) whenever you like:
+started again it skips finished runs and resumes the others. One run trains per core, bound to it.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from report import report
+
+MOST = ("dense", "mast", "rigl", "static", "rlx2")
+ALL = (*MOST, "set", "tiny")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One algorithm on one map: the methods, and the paper's percentages of dense (Table 1)."""
+
+    algorithm: str
+    map_name: str
+    sparsity: float
+    methods: tuple[str, ...]
+    paper: dict[str, float]
+
+
+def percentages(*values: float) -> dict[str, float]:
+    return dict(zip(("tiny", "static", "set", "rigl", "rlx2", "mast"), values, strict=True))
+
+
+MATRIX = [
+    Part("qmix", "3m", 0.95, ALL, percentages(98.3, 91.6, 96.0, 95.3, 12.1, 100.9)),
+    Part("qmix", "2s3z", 0.95, MOST, percentages(83.7, 73.0, 77.6, 69.4, 45.8, 98.0)),
+    Part("qmix", "3s5z", 0.90, MOST, percentages(68.2, 34.0, 52.3, 45.2, 50.1, 99.0)),
+    Part("ow-qmix", "3m", 0.90, MOST, percentages(98.3, 96.9, 97.8, 97.8, 98.0, 98.6)),
+    Part("res", "3m", 0.95, MOST, percentages(97.8, 95.6, 97.3, 91.1, 97.9, 99.3)),
+    Part("ow-qmix", "2s3z", 0.90, MOST, percentages(89.6, 75.4, 85.9, 86.8, 87.3, 100.2)),
+    Part("res", "2s3z", 0.90, MOST, percentages(96.5, 92.8, 92.8, 94.7, 94.0, 98.4)),
+]
+"""In the order in which they are trained."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of one method."""
+
+    part: Part
+    method: str
+    seed: int
+    folder: Path
+
+    def command(self, total_steps: int) -> list[str] | None:
+        """What brings it to its end, or `None` if it is there."""
+        sparl = [sys.executable, "-m", "sparl.cli"]
+        if (self.folder / "result.json").exists():
+            return None
+        if (self.folder / "config.json").exists():
+            return [*sparl, "resume", str(self.folder)]
+        settings = {
+            "algorithm": self.part.algorithm,
+            "env": f"smax:{self.part.map_name}",
+            "method": self.method,
+            "seed": self.seed,
+            "total-steps": total_steps,
+            "run-dir": self.folder,
+        }
+        if self.method != "dense":
+            settings["sparsity"] = self.part.sparsity
+        return [*sparl, "train", *(f"--{name}={value}" for name, value in settings.items())]
+
+    def result(self) -> dict[str, Any] | None:
+        """What came out, or `None` if it has not ended."""
+        path = self.folder / "result.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def runs_of(parts: list[Part], seeds: int, folder: Path) -> list[Run]:
+    """Seed by seed, so that every cell has one before any has two."""
+    return [
+        Run(
+            part,
+            method,
+            seed,
+            folder / "-".join((part.algorithm, part.map_name, method, str(seed))),
+        )
+        for part in parts
+        for seed in range(seeds)
+        for method in part.methods
+    ]
+
+
+def train(runs: list[Run], total_steps: int) -> None:
+    """Bring all runs to their end, one per core at a time."""
+    cores: SimpleQueue[int] = SimpleQueue()
+    allowed = sorted(os.sched_getaffinity(0))
+    for core in allowed:
+        cores.put(core)
+
+    def one(run: Run) -> int:
+        command = run.command(total_steps)
+        if command is None:
+            return 0
+        core = cores.get()
+        print(f"core {core}: {run.folder}", flush=True)
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with run.folder.with_suffix(".log").open("a") as log:
+                bound = ["taskset", "-c", str(core), *command]
+                code = subprocess.call(bound, stdout=log, stderr=log)
+        finally:
+            cores.put(core)
+        if code:
+            print(f"{run.folder} ended with {code}: see {log.name}", flush=True)
+        return code
+
+    with ThreadPoolExecutor(len(allowed)) as pool:
+        if failed := sum(code != 0 for code in pool.map(one, runs)):
+            sys.exit(f"{failed} runs did not end; start again to resume them")
+
+
+def table(parts: list[Part], runs: list[Run]) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+    """What is there, as rows to print and as data."""
+    shown, data = [], []
+    for part in parts:
+        found = {
+            method: [
+                result
+                for run in runs
+                if (run.part, run.method) == (part, method) and (result := run.result())
+            ]
+            for method in part.methods
+        }
+        means = {
+            method: statistics.mean(result["win_rate"] for result in results)
+            for method, results in found.items()
+            if results
+        }
+        for method, mean in means.items():
+            results = found[method]
+            rates = [result["win_rate"] for result in results]
+            share = 100 * mean / means["dense"] if means.get("dense") else None
+            row = {
+                "algorithm": part.algorithm,
+                "map": part.map_name,
+                "sparsity": part.sparsity,
+                "method": method,
+                "env_steps": results[0]["env_steps"],
+                "win_rates": rates,
+                "mean": mean,
+                "percent_of_dense": share,
+                "paper_percent": part.paper.get(method),
+                "size_ratio": results[0]["size_ratio"],
+                "train_flops_ratio": results[0]["flops"]["train_ratio"],
+                "env_steps_per_second": [result["env_steps_per_second"] for result in results],
+            }
+            data.append(row)
+            shown.append(
+                {
+                    "cell": f"{part.algorithm} {part.map_name} {part.sparsity:g}",
+                    "method": method,
+                    "win rates": " ".join(f"{rate:.3f}" for rate in rates),
+                    "mean": f"{mean:.3f}",
+                    "% of dense": "" if share is None else f"{share:.1f}",
+                    "paper": f"{part.paper[method]:.1f}" if method in part.paper else "",
+                    "size": f"{row['size_ratio']:.4f}",
+                    "FLOPs": f"{row['train_flops_ratio']:.4f}",
+                    "env steps/s": f"{statistics.median(row['env_steps_per_second']):.0f}",
+                }
+            )
+    return shown, data
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/matrix"))
+    parser.add_argument("--maps", nargs="+", default=["3m", "2s3z", "3s5z"])
+    parser.add_argument("--algorithms", nargs="+", default=["qmix", "ow-qmix", "res"])
+    parser.add_argument("--seeds", type=int, default=3, help="0, 1, ...")
+    parser.add_argument("--total-steps", type=int, default=1_000_000)
+    parser.add_argument("--no-train", action="store_true", help="only print what there is")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    args = parser.parse_args()
+    parts = [p for p in MATRIX if p.map_name in args.maps and p.algorithm in args.algorithms]
+    runs = runs_of(parts, args.seeds, args.folder)
+    if not args.no_train:
+        train(runs, args.total_steps)
+    shown, data = table(parts, runs)
+    if not shown:
+        parser.error(f"{args.folder} has no finished run yet")
+    report("win rates are means of the last 20 evaluations", shown, {"rows": data}, args.json)
+
+
+if __name__ == "__main__":
+    main()
