@@ -1,6 +1,8 @@
 """RES: regularised softmax QMIX (Pan et al., NeurIPS 2021)."""
 
-from sparl.algorithms.qmix import monotonic_mixer
+from dataclasses import replace
+
+from sparl.algorithms.qmix import qmix
 from sparl.algorithms.value_decomposition import ValueDecomposition
 from sparl.config import Config
 from sparl.spec import EnvSpec
@@ -12,11 +14,4 @@ def res(spec: EnvSpec, config: Config, target: Target) -> ValueDecomposition:
 
     Its target, a softmax over joint actions, is the operator `subspace_softmax`.
     """
-    return ValueDecomposition(
-        name="res",
-        spec=spec,
-        target=target,
-        hidden=config.network.hidden,
-        mixer=monotonic_mixer(spec, config.network),
-        regulariser=config.res.regulariser,
-    )
+    return replace(qmix(spec, config, target), name="res", regulariser=config.res.regulariser)

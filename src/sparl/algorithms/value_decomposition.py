@@ -7,31 +7,20 @@ import jax.numpy as jnp
 
 from sparl.algorithms import parts
 from sparl.algorithms.parts import Mixer
+from sparl.algorithms.shared_agent import SharedAgent
 from sparl.compute import Tree
-from sparl.nets import agent
-from sparl.nets.inputs import input_dim
 from sparl.replay import Batch
-from sparl.spec import EnvSpec
-from sparl.targets import Target
 
 
 @dataclass(frozen=True)
-class ValueDecomposition:
+class ValueDecomposition(SharedAgent):
     """Centralised training of decentralised Q-values with PyMARL's agent.
 
     Attributes:
-        name: The algorithm's name.
-        spec: Sizes of the environment.
-        target: What the mixed Q-value is regressed to.
-        hidden: Units of the agent.
         mixer: How the agents' Q-values become one.
         regulariser: Weight of the squared distance from the realised return (RES).
     """
 
-    name: str
-    spec: EnvSpec
-    target: Target
-    hidden: int
     mixer: Mixer
     regulariser: float = 0.0
 
@@ -39,29 +28,9 @@ class ValueDecomposition:
         """Parameters of the shared agent and of the mixer."""
         agent_key, mixer_key = jax.random.split(key)
         return {
-            "agent": init_agent(agent_key, self.spec, self.hidden),
+            "agent": self.init_agent(agent_key),
             "mixer": self.mixer.init(mixer_key),
         }
-
-    def initial_hidden(self, columns: int) -> jax.Array:
-        """Zeros `[hidden, columns]`."""
-        return agent.initial_hidden(self.hidden, columns)
-
-    def act(
-        self, weights: Tree, inputs: jax.Array, hidden: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Q-values `[A, C]` and next hidden state `[h, C]` from inputs `[in, C]`."""
-        return agent.step(weights["agent"], inputs, hidden)
-
-    def q_values(self, weights: Tree, batch: Batch) -> jax.Array:
-        """Q-values `[T + 1, A, C]` of whole episodes."""
-        length = parts.column_lengths(batch, self.spec.num_agents)
-        return agent.unroll(weights["agent"], batch.inputs, length)
-
-    def activity(self, weights: Tree, batch: Batch) -> dict[str, jax.Array]:
-        """The mean magnitude of each hidden unit of the agent, by layer."""
-        length = parts.column_lengths(batch, self.spec.num_agents)
-        return agent.activity(weights["agent"], batch.inputs, length)
 
     def loss(
         self, weights: Tree, target_weights: Tree, batch: Batch, env_steps: jax.Array
@@ -112,9 +81,3 @@ class ValueDecomposition:
             "td_error": parts.mean_over_steps(jnp.abs(error), batch),
             "loss": loss,
         }
-
-
-def init_agent(key: jax.Array, spec: EnvSpec, hidden: int) -> Tree:
-    """Parameters of PyMARL's agent for an environment."""
-    inputs = input_dim(spec.obs_dim, spec.num_actions, spec.num_agents)
-    return agent.init(key, inputs, hidden, spec.num_actions)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from sparl.algorithms import parts
 from sparl.algorithms.parts import Mixer
 from sparl.algorithms.qmix import monotonic_mixer
-from sparl.algorithms.value_decomposition import init_agent
+from sparl.algorithms.shared_agent import SharedAgent
 from sparl.compute import Tree
 from sparl.config import Config
-from sparl.nets import agent, central_mixer
+from sparl.nets import central_mixer
 from sparl.nets.inputs import one_hot
 from sparl.replay import Batch
 from sparl.spec import EnvSpec
@@ -25,24 +25,16 @@ error counts in full."""
 
 
 @dataclass(frozen=True)
-class WeightedQMix:
+class WeightedQMix(SharedAgent):
     """QMIX beside an unrestricted joint Q-function, by which errors are weighed and targets made.
 
     Attributes:
-        name: The algorithm's name.
-        spec: Sizes of the environment.
-        target: What both joint Q-values are regressed to.
-        hidden: Units of both agents.
         mixer: QMIX's mixer.
         central: The unrestricted one.
         matters: Where an error counts in full.
         alpha: Weight of the others.
     """
 
-    name: str
-    spec: EnvSpec
-    target: Target
-    hidden: int
     mixer: Mixer
     central: Mixer
     matters: Matters
@@ -52,31 +44,11 @@ class WeightedQMix:
         """Parameters of both agents and both mixers."""
         keys = jax.random.split(key, 4)
         return {
-            "agent": init_agent(keys[0], self.spec, self.hidden),
+            "agent": self.init_agent(keys[0]),
             "mixer": self.mixer.init(keys[1]),
-            "central_agent": init_agent(keys[2], self.spec, self.hidden),
+            "central_agent": self.init_agent(keys[2]),
             "central_mixer": self.central.init(keys[3]),
         }
-
-    def initial_hidden(self, columns: int) -> jax.Array:
-        """Zeros `[hidden, columns]`."""
-        return agent.initial_hidden(self.hidden, columns)
-
-    def act(
-        self, weights: Tree, inputs: jax.Array, hidden: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Q-values `[A, C]` and next hidden state `[h, C]` from inputs `[in, C]`."""
-        return agent.step(weights["agent"], inputs, hidden)
-
-    def q_values(self, weights: Tree, batch: Batch) -> jax.Array:
-        """Q-values `[T + 1, A, C]` of whole episodes."""
-        length = parts.column_lengths(batch, self.spec.num_agents)
-        return agent.unroll(weights["agent"], batch.inputs, length)
-
-    def activity(self, weights: Tree, batch: Batch) -> dict[str, jax.Array]:
-        """The mean magnitude of each hidden unit of the agent, by layer."""
-        length = parts.column_lengths(batch, self.spec.num_agents)
-        return agent.activity(weights["agent"], batch.inputs, length)
 
     def loss(
         self, weights: Tree, target_weights: Tree, batch: Batch, env_steps: jax.Array
@@ -84,7 +56,7 @@ class WeightedQMix:
         """Weighted squared TD error of `Q_tot` plus squared TD error of `Q*`, means over steps.
 
         Both are regressed to the same target, the value of the unrestricted target networks where
-        QMIX's agents act greedily (Rashid et al., equations 9 to 11), or, with MAST's operators, of
+        QMIX's agents act greedily, or, with MAST's operators, of
         their Soft Mellowmax (Hu et al. (2024), algorithm 3).
 
         Args:
@@ -97,18 +69,15 @@ class WeightedQMix:
             The loss, and means over filled steps: the target, `Q_tot`, `Q*`, the return that was
             realised, the magnitude of `Q_tot`'s TD error, its weight, and the loss again.
         """
-        length = parts.column_lengths(batch, self.spec.num_agents)
-
-        def unroll(weights: Tree) -> jax.Array:
-            return agent.unroll(weights, batch.inputs, length)
 
         def joint(mixer: Mixer, weights: Tree, q: jax.Array) -> parts.Joint:
             return parts.joint(mixer, weights, q, batch.state)
 
-        q, central_q = self.q_values(weights, batch), unroll(weights["central_agent"])
+        q = self.q_values(weights, batch)
+        central_q = self.q_values(weights, batch, "central_agent")
         online = joint(self.mixer, weights["mixer"], q)
         central = joint(self.central, weights["central_mixer"], central_q)
-        target_q = unroll(target_weights["central_agent"])
+        target_q = self.q_values(target_weights, batch, "central_agent")
         frozen = jax.lax.stop_gradient((weights["mixer"], q))
         values = self.target.operator(
             joint(self.mixer, *frozen),
@@ -149,7 +118,7 @@ class WeightedQMix:
 def optimistic(
     q_total: jax.Array, target: jax.Array, all_best: jax.Array, value: jax.Array
 ) -> jax.Array:
-    """OW: where `Q_tot` underestimates (Rashid et al., equation 8)."""
+    """OW: where `Q_tot` underestimates."""
     del all_best, value
     return q_total < target
 
@@ -157,7 +126,7 @@ def optimistic(
 def central(
     q_total: jax.Array, target: jax.Array, all_best: jax.Array, value: jax.Array
 ) -> jax.Array:
-    """CW: where the joint action was the greedy one or turns out better (equation 7)."""
+    """CW: where the joint action was the greedy one or turns out better."""
     del q_total
     return all_best | (target > value)
 

@@ -47,7 +47,7 @@ class Target:
         """The target of every step, `[T, B]`; see `td_lambda` for the arguments.
 
         One-step while `env_steps` is below the burn-in, where values are too unreliable to look
-        further ahead by them (MAST, section 3.1; RLx2, section 4.2), multi-step from then on.
+        further ahead by them (MAST, section 3.1; RLx2), multi-step from then on.
         """
         arguments = (reward, next_value, terminated, filled)
         return jnp.where(

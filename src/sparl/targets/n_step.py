@@ -17,7 +17,7 @@ def n_step(
 
     `G_t = r_t + .. + gamma^(n - 1) r_(t + n - 1) + gamma^n V(s_(t + n))`. An episode that
     terminates within `n` steps has no value after its last reward; one that a time limit cuts off
-    has that of its final state, after fewer rewards (RLx2, Tan et al., ICLR 2023, section 4.2).
+    has that of its final state, after fewer rewards (RLx2, Tan et al., ICLR 2023).
 
     Args:
         reward: `[T, B]`, `T` steps of `B` episodes.

@@ -252,7 +252,7 @@ class Learner:
     ) -> tuple[Ring, dict[str, jax.Array]]:
         """Discard the oldest episodes, where `due`, if the policy has moved on from them.
 
-        RLx2's dynamic-capacity buffer (Tan et al., ICLR 2023, section 4.3) on episodes: if the
+        RLx2's dynamic-capacity buffer (Tan et al., ICLR 2023) on episodes: if the
         `policy_distance` of the oldest eight batches is above a threshold, the oldest tenth leaves,
         but never so many that less than a tenth of the capacity is left.
 
@@ -271,7 +271,7 @@ class Learner:
         Returns:
             `policy_distance_oldest` and `policy_distance_newest`, of a batch's worth of the oldest
             and of the newest episodes; `dormant_LAYER`, the share of an agent's units that are
-            dormant on the newest (Sokar et al., ICML 2023, equation 1: units whose mean magnitude
+            dormant on the newest (Sokar et al., ICML 2023: units whose mean magnitude
             is at most 0.025 of their layer's mean); and `empty_neurons`, the share of outputs of
             all weights that no link leads to.
         """
