@@ -237,23 +237,23 @@ def test_policy_distance_counts_the_decisions_that_have_changed():
     assert found["discarded"].item() == 0
 
 
-REVIEWED = ReplayConfig(capacity=60, batch_size=8, reserve=1.0, threshold=0.0, review_interval=20)
+REVIEWED = ReplayConfig(capacity=310, batch_size=8, reserve=1.0, threshold=0.0, review_interval=20)
 
 
 def test_a_review_lets_the_oldest_go_down_to_a_floor():
     config = dataclasses.replace(CONFIG, method="rlx2", replay=REVIEWED)
     program, ring, states = trained(config, 20)
-    due, kept = np.ones(1, bool), int(ring.live[0])
-    while kept > 7:  # From ten on a tenth is an episode; fewer stay.
+    due, kept, floor = np.ones(1, bool), int(ring.live[0]), 31
+    assert kept == 33  # A tenth would be three, and two can be spared.
+    while kept > floor:
         ring, found = program.review(states[-1], ring, due)
         assert found["policy_distance"].item() > 0
-        leaves = min(kept // 10, kept - 6)
+        leaves = min(kept // 10, kept - floor)
         assert found["discarded"].item() == leaves
         kept -= leaves
         assert ring.live.item() == kept
-        if not leaves:
-            break
-    assert kept == 9
+    ring, found = program.review(states[-1], ring, due)
+    assert (found["discarded"].item(), ring.live.item()) == (0, floor)
     assert (ring.added - ring.live).item() > 0
 
 
