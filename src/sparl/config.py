@@ -148,7 +148,8 @@ class Config:
     """One run. Flags left alone take the values of the MAST paper."""
 
     env: str = "smax:3m"
-    """Environment, as INTERFACE:NAME."""
+    """Environment, as INTERFACE:NAME; the interfaces are smax, smac, smacv2, smaclite, pettingzoo,
+    lbf, rware, and python for one of your own."""
     algorithm: str = "qmix"
     """qmix, vdn, ow-qmix, cw-qmix or res."""
     method: str = "mast"
@@ -173,8 +174,15 @@ class Config:
     compute: str = "auto"
     """How weights multiply: dense (all links), masked (dense products, times a mask), sparse (only
     the links, by native kernels, on a CPU), or auto, the fastest that the machine has."""
-    reward_scale: float = 10.0
-    """Rewards are multiplied by this (SMAX returns at most about 2, SMAC's at most 20)."""
+    reward_scale: float = 0.0
+    """Rewards are multiplied by this; 0 takes the environment's own factor, which is 10 for SMAX
+    (it returns at most about 2, SMAC at most 20) and 1 elsewhere."""
+    workers: str = "process"
+    """Where environments that are stepped on the host live: process, or ray."""
+    num_workers: int = 0
+    """Over how many workers they are spread; 0 takes one per core."""
+    env_timeout: float = 120.0
+    """Seconds after which an environment that does not answer is started anew."""
     eval_every: int = 10_000
     """Env steps between evaluations."""
     eval_episodes: int = 32
@@ -257,7 +265,7 @@ _POSITIVE = (
     "optimizer.lr",
     "optimizer.eps",
     "optimizer.clip",
-    "reward_scale",
+    "env_timeout",
 )
 
 
@@ -279,7 +287,7 @@ def check(config: Config) -> None:
     _require(config, ("replay.reserve",), lambda x: x <= 1, "be at most 1")
     _require(
         config,
-        ("seed", "target.alpha", "target.beta", "res.regulariser"),
+        ("seed", "num_workers", "reward_scale", "target.alpha", "target.beta", "res.regulariser"),
         lambda x: 0 <= x < float("inf"),
         "be at least 0",
     )

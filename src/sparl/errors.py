@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 60
+"""So many names at most are listed in one sentence."""
+
 
 class SparlError(Exception):
     """Something went wrong that sparl can explain in a sentence. The command exits with 1."""
@@ -23,4 +26,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return InputError(f"unknown {kind} {name!r}: {hint}choose from {', '.join(known)}")
+    listed = ", ".join(known[:LISTED]) + (f", ... ({len(known)} in all)" if known[LISTED:] else "")
+    return InputError(f"unknown {kind} {name!r}: {hint}choose from {listed}")

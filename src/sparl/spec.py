@@ -13,6 +13,9 @@ class EnvSpec:
         obs_dim: Length of one agent's observation.
         state_dim: Length of the global state, seen in training only.
         episode_limit: Longest episode, in steps.
+        reward_scale: What rewards are multiplied by, unless a run says otherwise, for the best
+            return to be about 20.
+        agent_types: What kind of unit each agent is; empty where that is not known or changes.
     """
 
     num_agents: int
@@ -20,3 +23,5 @@ class EnvSpec:
     obs_dim: int
     state_dim: int
     episode_limit: int
+    reward_scale: float = 1.0
+    agent_types: tuple[str, ...] = ()

@@ -6,5 +6,7 @@ names.
 
 from sparl.envs.base import HostEnv, JaxEnv, TimeStep
 from sparl.envs.make import make
+from sparl.envs.smac import Smac
+from sparl.envs.workers import Workers
 
-__all__ = ["HostEnv", "JaxEnv", "TimeStep", "make"]
+__all__ = ["HostEnv", "JaxEnv", "Smac", "TimeStep", "Workers", "make"]

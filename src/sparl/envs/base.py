@@ -1,6 +1,6 @@
 """What an environment is to the rest of sparl."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -32,6 +32,7 @@ class TimeStep(NamedTuple):
     won: Any
 
 
+@runtime_checkable
 class JaxEnv(Protocol):
     """An environment that is stepped inside the compiled program.
 
@@ -49,16 +50,19 @@ class JaxEnv(Protocol):
         ...
 
 
+@runtime_checkable
 class HostEnv(Protocol):
     """An environment that is stepped by Python on the host, such as SMAC or one of Gymnasium's.
 
-    It keeps its own state; what it says of an episode is what a `JaxEnv` says, in NumPy.
+    It keeps its own state; what it says of an episode is what a `JaxEnv` says, in NumPy. It lives
+    in a worker process, which starts another one in its place if it raises or does not answer; one
+    more is made, and closed again, where only its sizes are needed.
     """
 
     spec: EnvSpec
 
     def reset(self, seed: int) -> TimeStep:
-        """Begin an episode."""
+        """Begin an episode that follows from `seed`, an integer below `2**32`."""
         ...
 
     def step(self, actions: Any) -> TimeStep:

@@ -31,6 +31,8 @@ class Books:
         recent: Sums since the last training record, by seed.
         latest: The newest loss, mean Q_total, win rate and return to show, means over seeds.
         metrics_bytes: Length of `metrics.jsonl`.
+        broken_episodes: Episodes lost to environments that crashed or hung; `None` where that
+            cannot be.
     """
 
     env_steps: int
@@ -42,6 +44,7 @@ class Books:
     recent: list[dict[str, float]] = field(default_factory=list)
     latest: dict[str, float] = field(default_factory=dict)
     metrics_bytes: int = 0
+    broken_episodes: int | None = None
 
     @classmethod
     def empty(cls, num_seeds: int) -> "Books":
@@ -66,6 +69,8 @@ class Books:
     def count_episodes(self, finished: Finished) -> None:
         """Take in the episodes that a chunk has finished."""
         ended = np.asarray(finished.ended)
+        if finished.broken is not None:
+            self.broken_episodes = (self.broken_episodes or 0) + int(np.sum(finished.broken))
         values = {
             "return": np.asarray(finished.episode_return),
             "win_rate": np.asarray(finished.won),
@@ -97,6 +102,8 @@ class Books:
                 "epsilon": epsilon,
                 "env_steps_per_second": self.rate(),
             }
+            if self.broken_episodes is not None:
+                record["broken_episodes"] = self.broken_episodes
             episodes, updates = recent.pop("episodes", 0), recent.pop("updates", 0)
             for name, total in recent.items():
                 count = episodes if name in ("return", "win_rate", "episode_length") else updates

@@ -47,7 +47,10 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
         raise SparlError(f"{run_dir} has no checkpoint yet; `sparl resume {run_dir}` trains on")
     learner = program.from_masked(snapshot.restore_learner(program.template, checkpoint))
     number = np.int32(_OFFSET + seed)
-    values = program.evaluate(learner.params, learner.topology, program.seeds, number)
+    try:
+        values = program.evaluate(learner.params, learner.topology, program.seeds, number)
+    finally:
+        program.close()
     by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
     return {
         "env": config.env,

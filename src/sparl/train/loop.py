@@ -23,6 +23,7 @@ from sparl.replay import Ring
 from sparl.topology import RULES
 from sparl.train import folder as folders
 from sparl.train import snapshot, ticket
+from sparl.train.acting import epsilon
 from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.clock import Clock
@@ -33,7 +34,6 @@ from sparl.train.masks import save_masks
 from sparl.train.program import Program, TrainState, build
 from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result
-from sparl.train.rollout import epsilon
 from sparl.train.signals import stop_requests
 from sparl.train.summary import layer_table, measured_sparsity, summarise
 
@@ -158,6 +158,7 @@ class _Run:
                     f"{self._last_checkpoint()}"
                 ) from error
             finally:
+                self.program.close()
                 self.store.close()
                 for logger in (self.metrics, *self.loggers):
                     logger.close()
@@ -229,6 +230,8 @@ class _Run:
     def _chunk(self, state: TrainState) -> TrainState:
         rollout, ring, learner = state
         rollout, finished = self.program.collect(learner.params, learner.topology, rollout)
+        for note in self.program.notes():
+            self.display.message(note)
         before = np.asarray(self.books.episodes)
         self.books.count_episodes(finished)
         counts = np.asarray(self.books.episodes) - before

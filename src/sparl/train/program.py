@@ -18,6 +18,7 @@ from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
 from sparl.topology import RULES, WHOLE, Accounting, account, link_count_tree, random_topology
+from sparl.train.host_rollout import HostRollout, HostRolloutState
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
@@ -26,7 +27,7 @@ from sparl.train.seeds import any_seed, largest, over_seeds
 class TrainState(NamedTuple):
     """All that a run is at one moment; leaves have a leading axis of `S` seeds."""
 
-    rollout: RolloutState
+    rollout: RolloutState | HostRolloutState
     ring: Ring
     learner: LearnerState
 
@@ -43,6 +44,8 @@ class Program:
         network: Widths of the networks, which `tiny` finds by itself.
         form: In which weights are held; see `sparl.compute.forms`.
         algorithm: Networks and loss.
+        host: What plays where environments are stepped on the host; `collect` and `evaluate` are
+            its own then, and not compiled.
         init: `(seeds [S], masks)` to a `TrainState`; without masks links are random.
         collect: `(params, topology, rollout)` to a rollout and what finished.
         store: `(ring, finished, most)` to a ring that holds them too; `most` is the largest number
@@ -63,8 +66,9 @@ class Program:
     network: NetworkConfig
     form: str
     algorithm: algorithms.Algorithm
+    host: HostRollout | None
     init: Callable[..., TrainState]
-    collect: Callable[..., tuple[RolloutState, Finished]]
+    collect: Callable[..., tuple[Any, Finished]]
     store: Callable[..., Ring]
     learn: Callable[..., tuple[LearnerState, UpdateMetrics]]
     evolve: Callable[..., tuple[LearnerState, dict[str, jax.Array]]]
@@ -101,6 +105,15 @@ class Program:
         self.accounting()
         _check_replay(self.config, self.spec, state.ring)
 
+    def notes(self) -> list[str]:
+        """What has happened to environments since the last call, in sentences."""
+        return self.host.notes() if self.host else []
+
+    def close(self) -> None:
+        """End the processes that step environments, where there are any."""
+        if self.host:
+            self.host.close()
+
     def accounting(self, densities: Mapping[str, float] | None = None) -> Accounting:
         """Parameters and FLOPs at the target sparsity, or at measured densities by layer name.
 
@@ -136,18 +149,23 @@ class Program:
         state = jax.eval_shape(self.init, self.seeds)
         rollout, ring, learner = state
         online = (learner.params, learner.topology)
-        _, finished = jax.eval_shape(self.collect, *online, rollout)
+        host = self.host
+        if host:
+            finished = host.finished_shapes()
+        else:
+            _, finished = jax.eval_shape(self.collect, *online, rollout)
         count = jax.ShapeDtypeStruct((), jnp.int32)
         counts = jax.ShapeDtypeStruct(self.seeds.shape, jnp.int32)
         due = jax.ShapeDtypeStruct(self.seeds.shape, bool)
         arguments = {
-            "collect": (*online, rollout),
             "store": (ring, finished, count),
             "learn": (learner, ring, counts, count),
             "diagnose": (learner, ring),
             "sync_target": (learner, due),
-            "evaluate": (*online, counts, count),
         }
+        if not host:
+            arguments["collect"] = (*online, rollout)
+            arguments["evaluate"] = (*online, counts, count)
         if RULES[self.config.topology.kind]:
             arguments["evolve"] = (learner, ring, count, due)
         if self.config.replay.kind == "dynamic":
@@ -155,6 +173,8 @@ class Program:
         lowered = {name: getattr(self, name).lower(*args) for name, args in arguments.items()}
         with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
             pending = {name: pool.submit(low.compile) for name, low in lowered.items()}
+            if host:
+                host.act = host.act.lower(*online, *host.act_shapes()).compile()
             return replace(self, **{name: done.result() for name, done in pending.items()})
 
 
@@ -177,15 +197,7 @@ def build(config: Config) -> Program:
     else:
         network = config.network
     algorithm = algorithms.make(spec, replace(config, network=network), target)
-    rollout = Rollout(
-        env=env,
-        algorithm=algorithm,
-        num_envs=config.num_envs,
-        chunk=config.chunk,
-        reward_scale=config.reward_scale,
-        exploration=config.exploration,
-        anywhere=partial(any_seed, num_seeds=seeds),
-    )
+    rollout = _rollout(config, env, algorithm)
     learner = Learner(
         algorithm=algorithm,
         optimizer=_optimizer(config),
@@ -219,9 +231,6 @@ def build(config: Config) -> Program:
             learner=from_masked(masked),
         )
 
-    def collect(params: Tree, topology: Tree, state: RolloutState) -> tuple:
-        return rollout.collect(bind(params, topology), state)
-
     def store(ring: Ring, finished: Finished, most: jax.Array) -> Ring:
         ended = finished.ended.reshape(-1)
         order = jnp.nonzero(ended, size=ended.size)[0]
@@ -233,13 +242,14 @@ def build(config: Config) -> Program:
 
         return jax.lax.fori_loop(0, most, add, ring)
 
-    def evaluate(params: Tree, topology: Tree, seed: jax.Array, number: jax.Array) -> dict:
-        key = jax.random.fold_in(_stream(seed, "evaluation"), number)
-        return rollout.evaluate(bind(params, topology), key, config.eval_episodes)
-
     def jit(fn: Callable, shared: tuple[int, ...] = (), **kwargs: Any) -> Callable:
         return jax.jit(over_seeds(fn, seeds, shared=shared), **kwargs)
 
+    if isinstance(rollout, HostRollout):
+        collect, evaluate = rollout.collect, rollout.evaluate
+    else:
+        collect = jit(partial(_collect, rollout), donate_argnums=2)
+        evaluate = jit(partial(_evaluate, rollout, config.eval_episodes), shared=(3,))
     return Program(
         config=config,
         spec=spec,
@@ -247,17 +257,73 @@ def build(config: Config) -> Program:
         form=form,
         algorithm=algorithm,
         init=jit(init),
-        collect=jit(collect, donate_argnums=2),
+        host=rollout if isinstance(rollout, HostRollout) else None,
+        collect=collect,
         store=jit(store, shared=(2,), donate_argnums=0),
         learn=jit(learner.learn, shared=(3,), donate_argnums=0),
         evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
         review=jit(learner.review, donate_argnums=1),
         diagnose=jit(learner.diagnose),
         sync_target=jit(learner.sync_target, donate_argnums=0),
-        evaluate=jit(evaluate, shared=(3,)),
+        evaluate=evaluate,
         to_masked=jit(learner.to_masked),
         from_masked=jit(from_masked),
     )
+
+
+def _rollout(
+    config: Config, env: envs.JaxEnv | envs.HostEnv, algorithm: algorithms.Algorithm
+) -> Rollout | HostRollout:
+    """What plays, by where the environment is stepped."""
+    reward_scale = config.reward_scale or env.spec.reward_scale
+    if isinstance(env, envs.HostEnv):
+        env.close()  # Workers make their own.
+        if config.num_seeds > 1:
+            raise InputError(
+                f"{config.env} is stepped on the host, where seeds cannot share a program: train "
+                "each by itself, with --seed"
+            )
+        start = partial(
+            envs.Workers,
+            config.env,
+            count=config.num_workers or min(config.num_envs, os.cpu_count() or 1),
+            kind=config.workers,
+            timeout=config.env_timeout,
+        )
+        return HostRollout(env.spec, algorithm, config, reward_scale, start)
+    for name in ("workers", "num_workers", "env_timeout"):
+        value, default = getattr(config, name), getattr(Config(), name)
+        if value != default:
+            flag = "--" + name.replace("_", "-")
+            raise InputError(
+                f"{name} {value} changes nothing, as {config.env} is stepped inside the compiled "
+                f"program: leave {flag} at its default {default}"
+            )
+    return Rollout(
+        env=env,
+        algorithm=algorithm,
+        num_envs=config.num_envs,
+        chunk=config.chunk,
+        reward_scale=reward_scale,
+        exploration=config.exploration,
+        anywhere=partial(any_seed, num_seeds=config.num_seeds),
+    )
+
+
+def _collect(rollout: Rollout, params: Tree, topology: Tree, state: RolloutState) -> tuple:
+    return rollout.collect(bind(params, topology), state)
+
+
+def _evaluate(
+    rollout: Rollout,
+    episodes: int,
+    params: Tree,
+    topology: Tree,
+    seed: jax.Array,
+    number: jax.Array,
+) -> dict:
+    key = jax.random.fold_in(_stream(seed, "evaluation"), number)
+    return rollout.evaluate(bind(params, topology), key, episodes)
 
 
 def initial_masks(config: Config, key: jax.Array, params: Tree) -> Topology:

@@ -11,9 +11,10 @@ from sparl.algorithms import Algorithm
 from sparl.compute import Tree
 from sparl.config import ExplorationConfig
 from sparl.envs import JaxEnv, TimeStep
-from sparl.nets.inputs import NO_ACTION, agent_inputs
+from sparl.nets.inputs import NO_ACTION
 from sparl.replay import Step
 from sparl.replay.ring import action_type, empty_step
+from sparl.train.acting import epsilon, explore, greedy_actions, next_q
 
 
 class RolloutState(NamedTuple):
@@ -53,6 +54,7 @@ class Finished(NamedTuple):
         length: Its steps `[K, E]`.
         episode_return: Its undiscounted return `[K, E]`.
         won: Whether it was won `[K, E]`.
+        broken: How many episodes were lost to a crash or a hang; `None` where that cannot be.
     """
 
     rows: Step
@@ -61,6 +63,7 @@ class Finished(NamedTuple):
     length: jax.Array
     episode_return: jax.Array
     won: jax.Array
+    broken: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Rollout:
         def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
             env_state, seen, hidden, last, running, total, length, won = carry
             q, hidden = self._q(weights, seen, last, hidden)
-            actions = _greedy(q, seen.avail_actions)
+            actions = greedy_actions(q, seen.avail_actions)
             keys = jax.random.split(key, episodes)
             env_state, seen = jax.vmap(self.env.step)(keys, env_state, actions)
             total = total + jnp.where(running, seen.reward * self.reward_scale, 0)
@@ -162,8 +165,8 @@ class Rollout:
         # Acting.
         q, hidden = self._q(weights, state.seen, state.last_actions, state.hidden)
         share = epsilon(self.exploration, state.env_steps)
-        greedy = _greedy(q, state.seen.avail_actions)
-        actions = _explore(act_key, greedy, state.seen.avail_actions, share)
+        greedy = greedy_actions(q, state.seen.avail_actions)
+        actions = explore(act_key, greedy, state.seen.avail_actions, share)
 
         # Stepping.
         keys = jax.random.split(step_key, envs)
@@ -204,19 +207,8 @@ class Rollout:
     def _q(
         self, weights: Tree, seen: TimeStep, last_actions: jax.Array, hidden: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Q-values `[A, E, n]` and the next hidden state `[h, E n]`."""
-        spec = self.env.spec
-        columns = last_actions.size
-        obs = seen.obs.transpose(2, 0, 1).reshape(spec.obs_dim, columns)
-        inputs = agent_inputs(obs, last_actions.reshape(-1), spec.num_agents, spec.num_actions)
-        q, hidden = self.algorithm.act(weights, inputs, hidden)
-        return q.reshape(-1, *last_actions.shape), hidden
-
-
-def epsilon(exploration: ExplorationConfig, env_steps: jax.Array | int) -> jax.Array:
-    """The share of random actions after `env_steps`."""
-    progress = jnp.minimum(env_steps / exploration.anneal_steps, 1.0)
-    return exploration.start + (exploration.finish - exploration.start) * progress
+        actions = self.env.spec.num_actions
+        return next_q(self.algorithm, actions, weights, seen.obs, last_actions, hidden)
 
 
 def cut_episode(finished: Finished, index: jax.Array) -> tuple[Step, jax.Array]:
@@ -260,22 +252,6 @@ def _row(
         reward=reward.astype(jnp.float32),
         terminated=terminated,
     )
-
-
-def _greedy(q: jax.Array, avail_actions: jax.Array) -> jax.Array:
-    """Greedy available actions `[E, n]` from `[A, E, n]` and `[E, n, A]`."""
-    return jnp.argmax(jnp.where(avail_actions.transpose(2, 0, 1), q, -jnp.inf), axis=0)
-
-
-def _explore(
-    key: jax.Array, greedy: jax.Array, avail_actions: jax.Array, epsilon: jax.Array
-) -> jax.Array:
-    """Each agent by itself explores with probability `epsilon`, uniformly over what it can do."""
-    explore_key, action_key = jax.random.split(key)
-    # The largest of independent uniform draws is a uniform choice.
-    draws = jax.random.uniform(action_key, (avail_actions.shape[-1], *greedy.shape))
-    explores = jax.random.uniform(explore_key, greedy.shape) < epsilon
-    return jnp.where(explores, _greedy(draws, avail_actions), greedy)
 
 
 def _where(condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:

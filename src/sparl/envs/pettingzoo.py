@@ -1,0 +1,111 @@
+"""PettingZoo's parallel API (Terry et al., 2021), such as the particle environments of MPE."""
+
+from typing import Any
+
+import numpy as np
+
+from sparl.envs.base import TimeStep
+from sparl.envs.requirements import require
+from sparl.errors import InputError
+from sparl.spec import EnvSpec
+
+
+class Parallel:
+    """All agents of a parallel environment as one team.
+
+    The team's reward is the sum of the agents'. Shorter observations are padded with zeros, actions
+    that an agent lacks are unavailable to it. The state is the environment's own, or all
+    observations where it has none. An agent that has left sees zeros and has its first action
+    alone; the episode lasts as long as any agent does.
+
+    Args:
+        env: The environment.
+        episode_limit: Longest episode in steps; the environment's own if it is shorter.
+
+    Raises:
+        InputError: If a space is not one that a Q-network can have.
+    """
+
+    def __init__(self, env: Any, episode_limit: int):
+        self._env = env
+        self._agents = list(env.possible_agents)
+        actions = [env.action_space(agent) for agent in self._agents]
+        views = [env.observation_space(agent) for agent in self._agents]
+        for agent, action, view in zip(self._agents, actions, views, strict=True):
+            if not hasattr(action, "n"):
+                raise InputError(
+                    f"agent {agent!r} has the action space {action}: Q-learning needs a discrete "
+                    "one, which is often an option of the environment"
+                )
+            if getattr(view, "shape", None) is None or len(view.shape) != 1:
+                raise InputError(f"agent {agent!r} must observe a vector, got {view}")
+        self._obs_dim = max(view.shape[0] for view in views)
+        most = max(int(action.n) for action in actions)
+        self._can = np.arange(most) < np.array([int(action.n) for action in actions])[:, None]
+        self._state = hasattr(env, "state_space") or hasattr(env.unwrapped, "state_space")
+        state_dim = env.state_space.shape[0] if self._state else self._obs_dim * len(views)
+        self.spec = EnvSpec(
+            num_agents=len(views),
+            num_actions=most,
+            obs_dim=self._obs_dim,
+            state_dim=state_dim,
+            episode_limit=episode_limit,
+        )
+
+    def reset(self, seed: int) -> TimeStep:
+        """Begin an episode."""
+        obs, _ = self._env.reset(seed=seed)
+        return self._seen(obs, 0.0, terminated=False, truncated=False)
+
+    def step(self, actions: Any) -> TimeStep:
+        """Take one step."""
+        chosen = dict(zip(self._agents, map(int, actions), strict=True))
+        obs, rewards, terminated, _, _ = self._env.step(
+            {agent: chosen[agent] for agent in self._env.agents}
+        )
+        ended = not self._env.agents
+        # The last to leave tell why the episode has ended.
+        by_itself = ended and any(terminated.values())
+        reward = float(sum(rewards.values()))
+        return self._seen(obs, reward, terminated=by_itself, truncated=ended and not by_itself)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _seen(
+        self, obs: dict[Any, Any], reward: float, *, terminated: bool, truncated: bool
+    ) -> TimeStep:
+        seen = np.zeros((len(self._agents), self._obs_dim), np.float32)
+        for row, agent in zip(seen, self._agents, strict=True):
+            if agent in obs:
+                row[: len(obs[agent])] = obs[agent]
+        here = np.array([agent in self._env.agents for agent in self._agents])
+        first = np.arange(self._can.shape[1]) == 0
+        state = np.asarray(self._env.state(), np.float32) if self._state else seen.reshape(-1)
+        return TimeStep(
+            obs=seen,
+            state=state,
+            avail_actions=np.where(here[:, None], self._can, first),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            won=False,
+        )
+
+
+def make(name: str) -> Parallel:
+    """A module with a `parallel_env`: `"simple_spread_v3"` of MPE, or `"package.module"`.
+
+    Raises:
+        InputError: If it cannot be imported or has none, or its spaces will not do.
+    """
+    module_name = name if "." in name else f"mpe2.{name}"
+    require("pettingzoo", "pettingzoo", "pip install 'sparl[pettingzoo]'")
+    package = module_name.partition(".")[0]
+    require(package, "pettingzoo", f"pip install {package}")
+    module = require(module_name, "pettingzoo", f"another name: {package} has no such module")
+    if not hasattr(module, "parallel_env"):
+        raise InputError(f"{module_name} has no `parallel_env`: it does not speak that API")
+    env = module.parallel_env()
+    return Parallel(env, getattr(env.unwrapped, "max_cycles", 1000))
