@@ -15,7 +15,7 @@ REFUSED = {
         "--sparsity 0.98",
         "fewer than one each; the highest that keeps one per output everywhere is 0.979",
     ),
-    "interface": ("--env smac:3m", "unknown environment interface 'smac': did you mean 'smax'?"),
+    "interface": ("--env smux:3m", "unknown environment interface 'smux': did you mean 'smax'"),
     "no interface": ("--env 3m", "an environment is named INTERFACE:NAME"),
     "map": ("--env smax:3s5x", "unknown SMAX map '3s5x': did you mean '3s5z' or"),
     "method": ("--method masst", "unknown method 'masst': did you mean 'mast' or"),

@@ -14,7 +14,7 @@ from sparl.envs.make import INTERFACES
 from sparl.methods import resolve
 from sparl.nets.inputs import NO_ACTION
 from sparl.train.program import build
-from toy import Toy
+from toy import Toy, fill, numbers_of_whole_episodes
 
 CONFIG = Config(
     env="toy:toy",
@@ -41,38 +41,10 @@ def program_of(config):
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_stored_episodes_are_whole(num_seeds):
     program = program_of(dataclasses.replace(CONFIG, num_seeds=num_seeds))
-    state = program.init(program.seeds)
-    rollout, ring, learner = state
-    played = 0
-    for _ in range(12):
-        rollout, finished = program.collect(learner.params, learner.topology, rollout)
-        counts = np.asarray(finished.ended).reshape(num_seeds, -1).sum(axis=1)
-        ring = program.store(ring, finished, np.int32(counts.max()))
-        played = played + counts
+    ring, played = fill(program)
     np.testing.assert_array_equal(ring.added, played)
     assert (ring.live == np.minimum(played, 60)).all()
-    numbers = set()
-    for seed in range(num_seeds):
-        own = jax.tree.map(lambda x, seed=seed: x[seed], ring)
-        steps, lengths = replay.gather(own, jnp.arange(own.live), 6)
-        for i, length in enumerate(lengths.tolist()):
-            number = int(steps.obs[i, 0, 0, 0])
-            numbers.add((seed, number))
-            assert length == 2 + number % 5
-            for t in range(length + 1):  # the last observation included
-                for agent in range(2):
-                    np.testing.assert_array_equal(steps.obs[i, t, agent], [number, t, agent])
-                np.testing.assert_array_equal(steps.state[i, t], [number, t])
-                avail = np.unpackbits(np.asarray(steps.avail_actions[i, t]), axis=-1, count=3)
-                np.testing.assert_array_equal(avail, [[1, 1, t % 2 == 0]] * 2)
-            rewards = 2 * (number + np.arange(length) / 10)
-            np.testing.assert_allclose(steps.reward[i, :length], rewards, rtol=1e-6)
-            # A time limit is no end: it bootstraps.
-            ends = [False] * (length - 1) + [length != 6]
-            np.testing.assert_array_equal(steps.terminated[i, :length], ends)
-            chosen = np.asarray(steps.actions[i, :length])
-            assert all(chosen[t].max() < 2 for t in range(1, length, 2))
-    assert len(numbers) > 10 * num_seeds
+    assert len(numbers_of_whole_episodes(ring)) > 10 * num_seeds
 
 
 def test_an_episode_begins_without_memory():

@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from sparl import replay
 from sparl.envs import TimeStep
 from sparl.spec import EnvSpec
 
@@ -42,3 +44,42 @@ class Toy:
             truncated=truncated,
             won=terminated & (state["number"] % 2 == 0),
         )
+
+
+def fill(program, chunks=12):
+    """A ring of what a program plays, and how many episodes ended, by seed."""
+    rollout, ring, learner = program.init(program.seeds)
+    played = 0
+    for _ in range(chunks):
+        rollout, finished = program.collect(learner.params, learner.topology, rollout)
+        ended = np.asarray(finished.ended)
+        counts = ended.reshape(len(ended), -1).sum(axis=1)
+        ring = program.store(ring, finished, np.int32(counts.max()))
+        played = played + counts
+    return ring, played
+
+
+def numbers_of_whole_episodes(ring):
+    """Check every episode of a ring, rewards having been doubled; its (seed, number)s."""
+    numbers = set()
+    for seed in range(len(ring.added)):
+        own = jax.tree.map(lambda x, seed=seed: x[seed], ring)
+        steps, lengths = replay.gather(own, jnp.arange(own.live), 6)
+        for i, length in enumerate(lengths.tolist()):
+            number = int(steps.obs[i, 0, 0, 0])
+            numbers.add((seed, number))
+            assert length == 2 + number % 5
+            for t in range(length + 1):  # the last observation included
+                for agent in range(2):
+                    np.testing.assert_array_equal(steps.obs[i, t, agent], [number, t, agent])
+                np.testing.assert_array_equal(steps.state[i, t], [number, t])
+                avail = np.unpackbits(np.asarray(steps.avail_actions[i, t]), axis=-1, count=3)
+                np.testing.assert_array_equal(avail, [[1, 1, t % 2 == 0]] * 2)
+            rewards = 2 * (number + np.arange(length) / 10)
+            np.testing.assert_allclose(steps.reward[i, :length], rewards, rtol=1e-6)
+            # A time limit is no end: it bootstraps.
+            ends = [False] * (length - 1) + [length != 6]
+            np.testing.assert_array_equal(steps.terminated[i, :length], ends)
+            chosen = np.asarray(steps.actions[i, :length])
+            assert all(chosen[t].max() < 2 for t in range(1, length, 2))
+    return numbers

@@ -21,10 +21,18 @@ class Team:
         env: The environment.
         episode_limit: Its time limit.
         done: Of the environment, whether its task is done, which ends an episode before its time.
+        clear: Lets the environment forget its last episode, where a reset does not.
     """
 
-    def __init__(self, env: Any, episode_limit: int, done: Callable[[Any], bool]):
-        self._env, self._done = env, done
+    def __init__(
+        self,
+        env: Any,
+        episode_limit: int,
+        *,
+        done: Callable[[Any], bool] = lambda _: False,
+        clear: Callable[[Any], None] = lambda _: None,
+    ):
+        self._env, self._done, self._clear = env, done, clear
         views = env.observation_space.spaces
         self._obs_dim = max(view.shape[0] for view in views)
         actions = [int(space.n) for space in env.action_space.spaces]
@@ -39,6 +47,7 @@ class Team:
 
     def reset(self, seed: int) -> TimeStep:
         """Begin an episode."""
+        self._clear(self._env.unwrapped)
         obs, _ = self._env.reset(seed=seed)
         return self._seen(obs, 0.0, ended=False)
 
@@ -74,8 +83,13 @@ def foraging(name: str) -> Team:
         InputError: If the package is missing or the name unknown.
     """
     env = _make(name, "lbforaging", "lbf", "Foraging")
+
+    def clear(inner: Any) -> None:
+        for player in inner.players:  # Where they stood, nobody could begin.
+            player.position = None
+
     limit = env.unwrapped._max_episode_steps
-    return Team(env, limit, lambda inner: not inner.field.any())
+    return Team(env, limit, done=lambda inner: not inner.field.any(), clear=clear)
 
 
 def warehouse(name: str) -> Team:
@@ -85,7 +99,7 @@ def warehouse(name: str) -> Team:
         InputError: If the package is missing or the name unknown.
     """
     env = _make(name, "rware", "rware", "rware")
-    return Team(env, env.unwrapped.max_steps, lambda _: False)
+    return Team(env, env.unwrapped.max_steps)
 
 
 MAKERS: dict[str, Callable[[str], Team]] = {"lbf": foraging, "rware": warehouse}

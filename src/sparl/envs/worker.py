@@ -1,18 +1,10 @@
-"""A process that steps environments for the learner beside it.
-
-    python -m sparl.envs.worker NAME DESCRIPTOR
-
-It answers on the socket of that number until the other end is closed.
-"""
+"""What a worker does: it holds environments and steps them when it is told to."""
 
 import contextlib
-import os
-import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -123,18 +115,3 @@ def _checked(seen: TimeStep, spec: EnvSpec) -> TimeStep:
 def _sentence(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"
-
-
-def _serve(name: str, connection: Any) -> None:
-    worker = Worker(name)
-    # The learner's process may have ended without a word.
-    with contextlib.suppress(EOFError, ConnectionError, BrokenPipeError):
-        while True:
-            connection.send(worker.play(connection.recv()))
-    worker.close()
-
-
-if __name__ == "__main__":
-    # Learners share the machine with as many workers as it has cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _serve(sys.argv[1], Connection(int(sys.argv[2])))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -37,7 +38,11 @@ class RemoteWorker(Protocol):
         ...
 
     def kill(self) -> None:
-        """End it at once, with all that it has started."""
+        """End it at once, with all that it has started. Who waits for it sees it lost."""
+        ...
+
+    def close(self) -> None:
+        """Kill it and release what it took here, when nobody waits for it."""
         ...
 
 
@@ -56,7 +61,7 @@ class ProcessWorker:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the process)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sparl.envs.worker", name, str(theirs.fileno())],
+                [sys.executable, "-m", "sparl.envs", name, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=os.environ | {"PYTHONPATH": _path()},
                 stdin=subprocess.DEVNULL,
@@ -82,10 +87,17 @@ class ProcessWorker:
             raise LostWorkerError(self._last_words()) from error
 
     def kill(self) -> None:
-        """Kill its whole group; a thread that waits for it sees the other end close."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        """Kill its whole group."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def close(self) -> None:
+        """Kill it, and close its socket and the file of what it said."""
+        self.kill()
+        self._connection.close()
+        self._said.close()
 
     def _last_words(self) -> str:
         code = self._process.wait()
@@ -108,7 +120,10 @@ class RayWorker:
     def __init__(self, name: str):
         self._ray: Any = require("ray", "--workers ray", "pip install 'sparl[ray]'")
         if not self._ray.is_initialized():
-            self._ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
+            with warnings.catch_warnings():
+                # It forks to execute other programs at once, which JAX's threads survive.
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+                self._ray.init(log_to_driver=False, include_dashboard=False)
         options = {"num_cpus": 1, "runtime_env": {"env_vars": {"PYTHONPATH": _path()}}}
         self._actor = self._ray.remote(**options)(Worker).remote(name)
         self._answers: Any = None
@@ -130,6 +145,10 @@ class RayWorker:
     def kill(self) -> None:
         """Kill the actor; its node goes on."""
         self._ray.kill(self._actor)
+
+    def close(self) -> None:
+        """Kill the actor; here it took nothing."""
+        self.kill()
 
 
 KINDS: dict[str, Callable[[str], RemoteWorker]] = {"process": ProcessWorker, "ray": RayWorker}
@@ -178,8 +197,14 @@ class Workers:
             answers |= {order.slot: answer for order, answer in zip(share, seen, strict=True)}
         return answers
 
+    def kill(self) -> None:
+        """End all workers at once; whoever is in `play` sees them lost."""
+        for worker in self._workers:
+            if worker is not None:
+                worker.kill()
+
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, when nobody is in `play`."""
         for index in range(len(self._workers)):
             self._lose(index)
 
@@ -192,7 +217,7 @@ class Workers:
     def _lose(self, index: int) -> None:
         worker, self._workers[index] = self._workers[index], None
         if worker is not None:
-            worker.kill()
+            worker.close()
 
 
 def _path() -> str:

@@ -25,7 +25,7 @@ from sparl.spec import EnvSpec
 from sparl.train.acting import epsilon, explore, greedy_actions, next_q
 from sparl.train.rollout import Finished
 
-PATIENCE = 3
+PATIENCE = 5
 """So many episodes may break in a row, in one environment, before a run gives up."""
 _TRAINING, _EVALUATION = range(2)
 
@@ -186,11 +186,9 @@ class HostRollout:
     def close(self) -> None:
         """End the workers, and what they are at."""
         self._closing.set()
-        self._end_workers()  # Or a game that hangs would be waited for.
+        if self._workers is not None:
+            self._workers.kill()  # Or a game that hangs would be waited for.
         self._thread.shutdown(cancel_futures=True)
-        self._end_workers()
-
-    def _end_workers(self) -> None:
         if self._workers is not None:
             self._workers.close()
 

@@ -1,0 +1,197 @@
+"""Environments that worker processes step: what is played arrives whole, whatever breaks."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from host_toy import UNLUCKY
+from sparl.errors import InputError, SparlError
+from sparl.methods import resolve
+from sparl.train.program import build
+from test_rollout import CONFIG
+from toy import fill, numbers_of_whole_episodes
+
+HOST = dataclasses.replace(CONFIG, num_workers=2)
+
+
+@contextlib.contextmanager
+def program_of(name, **changed):
+    """The program of an environment in `host_toy`."""
+    program = build(resolve(dataclasses.replace(HOST, env=f"python:host_toy:{name}", **changed)))
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def unlucky(numbers):
+    return [number for _, number in numbers if number % UNLUCKY == 3]
+
+
+def workers_of(pid):
+    """Processes that step environments for a process."""
+    search = ["pgrep", "-P", str(pid), "-f", "sparl.envs python:"]
+    found = subprocess.run(search, check=False, stdout=subprocess.PIPE)
+    return [int(line) for line in found.stdout.split()]
+
+
+@pytest.mark.parametrize("name", ["HostToy", "battle"])
+def test_stored_episodes_are_whole(name):
+    with program_of(name) as program:
+        ring, played = fill(program)
+        assert program.notes() == [] or name == "battle"
+    np.testing.assert_array_equal(ring.added, played)
+    assert played > 30
+    numbers = numbers_of_whole_episodes(ring)
+    assert len(numbers) > 10
+    assert bool(unlucky(numbers)) == (name == "HostToy")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Raising", "RuntimeError: the game is lost"),
+        ("battle", "the game died"),
+        ("Dying", "its process ended with code 3: a last word"),
+        ("Hanging", "it did not answer within"),
+    ],
+)
+def test_a_broken_episode_is_dropped_and_counted(name, reason):
+    patience = {"env_timeout": 2.0} if name == "Hanging" else {}
+    broken = 0
+    with program_of(name, **patience) as program:
+        rollout, ring, learner = program.init(program.seeds)
+        for _ in range(25):
+            rollout, finished = program.collect(learner.params, learner.topology, rollout)
+            ring = program.store(ring, finished, np.int32(finished.ended.sum()))
+            broken += int(finished.broken[0])
+        notes = program.notes()
+    assert broken >= 1
+    assert sum(reason in note for note in notes) >= 1
+    assert len(notes) >= broken
+    numbers = numbers_of_whole_episodes(ring)
+    assert len(numbers) > 10
+    assert not unlucky(numbers)
+
+
+def test_what_is_collected_follows_from_the_seed_and_not_from_who_is_faster():
+    def played(pause):
+        rows = []
+        with program_of("HostToy") as program:
+            rollout, _, learner = program.init(program.seeds)
+            for _ in range(5):
+                rollout, finished = program.collect(learner.params, learner.topology, rollout)
+                rows.append(finished)
+                time.sleep(pause)
+        return rows
+
+    jax.tree.map(np.testing.assert_array_equal, played(0.0), played(0.1))
+
+
+def test_workers_step_while_the_learner_learns():
+    with program_of("Slow") as program:
+        rollout, _, learner = program.init(program.seeds)
+        rollout, _ = program.collect(learner.params, learner.topology, rollout)
+        time.sleep(1.0)  # The learner is busy: four steps of three environments take 0.16 s.
+        begun = time.perf_counter()
+        program.collect(learner.params, learner.topology, rollout)
+        assert time.perf_counter() - begun < 0.1
+
+
+def test_a_killed_worker_costs_its_running_episodes_alone():
+    with program_of("Slow", num_envs=4) as program:
+        rollout, ring, learner = program.init(program.seeds)
+        rollout, _ = program.collect(learner.params, learner.topology, rollout)
+        first, second = workers_of(os.getpid())
+        os.kill(first, signal.SIGKILL)
+        broken = played = 0
+        for _ in range(4):
+            rollout, finished = program.collect(learner.params, learner.topology, rollout)
+            ring = program.store(ring, finished, np.int32(finished.ended.sum()))
+            broken += int(finished.broken[0])
+            played += int(finished.ended.sum())
+        assert second in workers_of(os.getpid())
+    assert broken == 2
+    assert played > 5
+    numbers_of_whole_episodes(ring)
+
+
+def test_an_environment_that_never_works_ends_the_run():
+    message = r"environment 0 .* broke 5 times in a row, at last: RuntimeError: there is no game"
+    with program_of("Hopeless") as program, pytest.raises(SparlError, match=message):
+        fill(program)
+
+
+def test_a_wrong_shape_is_named():
+    message = r"obs must be \[2, 3\], got \[2, 2\]"
+    with program_of("Narrow") as program, pytest.raises(SparlError, match=message):
+        fill(program)
+
+
+def test_an_environment_without_a_limit_is_cut_off_and_bootstraps():
+    with program_of("Endless") as program:
+        rollout, _, learner = program.init(program.seeds)
+        for _ in range(5):
+            rollout, finished = program.collect(learner.params, learner.topology, rollout)
+            assert (finished.length[finished.ended] == 6).all()
+            assert not finished.rows.terminated.any()
+
+
+@pytest.mark.parametrize("name", ["HostToy", "Raising"])
+def test_an_evaluation_plays_as_many_episodes_as_it_should(name):
+    with program_of(name, eval_episodes=40) as program:
+        _, _, learner = program.init(program.seeds)
+        values = program.evaluate(learner.params, learner.topology, program.seeds, np.int32(1))
+        again = program.evaluate(learner.params, learner.topology, program.seeds, np.int32(1))
+        other = program.evaluate(learner.params, learner.topology, program.seeds, np.int32(2))
+    assert values == again
+    assert values != other
+    # Of the numbers below 100, uniform in effect: length 2 + number % 5, won if even and not cut.
+    assert 3 < values["episode_length"][0] < 5
+    assert 0.1 < values["win_rate"][0] < 0.7
+    assert (values["win_rate"] * 40 % 1).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_nothing_is_left_behind():
+    with program_of("Hanging") as program:
+        rollout, _, learner = program.init(program.seeds)
+        program.collect(learner.params, learner.topology, rollout)
+        assert len(workers_of(os.getpid())) == 2
+        begun = time.perf_counter()
+    assert time.perf_counter() - begun < 5  # Not as long as one might wait for an answer.
+    assert workers_of(os.getpid()) == []
+
+
+def test_several_seeds_are_refused():
+    with (
+        pytest.raises(InputError, match="train each by itself"),
+        program_of("HostToy", num_seeds=2),
+    ):
+        pass
+
+
+def test_workers_are_refused_where_there_are_none():
+    with pytest.raises(InputError, match="leave --num-workers at its default 0"):
+        build(resolve(dataclasses.replace(CONFIG, env="smax:3m", num_workers=2)))
+
+
+@pytest.mark.slow
+def test_ray_workers_play_the_same_episodes():
+    pytest.importorskip("ray")
+    with program_of("HostToy") as program:
+        expected, _ = fill(program, chunks=4)
+    with program_of("HostToy", workers="ray") as program:
+        ring, _ = fill(program, chunks=4)
+        jax.tree.map(np.testing.assert_array_equal, ring, expected)
+        worker = program.host._workers._workers[0]
+        worker._ray.kill(worker._actor)
+        ring, _ = fill(program, chunks=6)
+        assert any("Ray actor died" in note for note in program.notes())
+    numbers_of_whole_episodes(ring)

@@ -1,0 +1,90 @@
+"""Whole runs on environments in worker processes, by the `sparl` command."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import figures, records, settings, steps_saved, wait_until
+from test_host_rollout import workers_of
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def own_modules(monkeypatch):
+    """Where the environments of the tests and of the examples are found."""
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{EXAMPLES}")
+
+
+def flags(name, **changed):
+    return settings(**{"env": f"python:host_toy:{name}", "total_steps": 4000} | changed)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_workers_and_goes_on(sparl, tmp_path, own_modules):
+    folder = tmp_path / "run"
+    process = sparl.start("train", "--run-dir", folder, *flags("Raising"))
+    wait_until(lambda: len(steps_saved(folder)) >= 2, process)
+    workers = workers_of(process.pid)
+    assert workers
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    saved = steps_saved(folder)[-1]
+    assert saved < 4000
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    done = sparl("resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"resuming at env step {saved}" in done.stdout
+    result = json.loads((folder / "result.json").read_text())
+    assert result["env_steps"] == 4000
+    train = [record for record in records(folder) if record["kind"] == "train"]
+    assert train[-1]["broken_episodes"] > 0
+    assert "RuntimeError: the game is lost" in done.stdout
+    counted = [record["episodes"] for record in train]
+    assert counted == sorted(counted)
+    # About four steps each, nothing of them lost but what was running.
+    assert 4000 / 6 < result["episodes"] < 4000 / 2
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_seed_are_one(sparl, tmp_path, own_modules):
+    for name in ("a", "b"):
+        done = sparl("train", "--run-dir", tmp_path / name, *flags("HostToy", num_workers=1))
+        assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "a") == figures(tmp_path / "b")
+    assert records(tmp_path / "a") == records(tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_a_hopeless_run_says_why(sparl, tmp_path, own_modules):
+    done = sparl("train", "--run-dir", tmp_path / "run", *flags("Hopeless"))
+    assert done.returncode == 1
+    assert "at last: RuntimeError: there is no game" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_example_learns(sparl, tmp_path, own_modules):
+    folder = tmp_path / "run"
+    env = "python:rendezvous:Rendezvous"
+    options = ("--total-steps", 16_000, "--sparsity", 0.9, "--eval-every", 2000)
+    done = sparl("train", "--env", env, "--run-dir", folder, *options)
+    assert done.returncode == 0, done.stderr
+    rates = [record["win_rate"] for record in records(folder) if record["kind"] == "eval"]
+    assert max(rates[-4:]) > 0.8
+    length = [r["episode_length"] for r in records(folder) if r["kind"] == "eval"]
+    assert length[-1] < 15
+    played = sparl("eval", folder, "--episodes", 16, "--json")
+    assert json.loads(played.stdout)["per_seed"][0]["win_rate"] > 0.6
+
+
+def test_the_example_is_short():
+    code = (EXAMPLES / "rendezvous.py").read_text().rpartition('"""')[2]
+    assert len([line for line in code.splitlines() if line.strip()]) < 40
