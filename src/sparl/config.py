@@ -36,6 +36,9 @@ class TopologyConfig:
     from_: Annotated[str, tyro.conf.arg(name="from")] = ""
     """A run whose links, as they are now, this one begins with: with --topology.kind static the
     winning ticket. By default links are random."""
+    agent_densities: str = ""
+    """Separate agents: UNIT=DENSITY,... fixes the density of each agent's network by its unit, e.g.
+    stalker=0.14,zealot=0.06. By default all begin alike, and links move from agent to agent."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class NetworkConfig:
 
     hidden: int = 64
     """Units of the recurrent agent."""
+    agents: str = "shared"
+    """shared: one network for all agents; separate: one each, with one budget of links."""
     embed: int = 32
     """Units of QMIX's mixing layer."""
     hypernet: int = 64

@@ -46,6 +46,9 @@ METHODS = {
 }
 
 
+AGENTS = ("shared", "separate")
+"""Whose an agent network is."""
+
 USED_BY = {
     "network.embed": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
     "network.hypernet": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
@@ -54,6 +57,7 @@ USED_BY = {
     "res.regulariser": ("algorithm", ("res",)),
     "topology.distribution": ("topology.kind", ("tiny", "static", "set", "rigl")),
     "topology.from_": ("topology.kind", ("static", "set", "rigl")),
+    "topology.agent_densities": ("network.agents", ("separate",)),
     "topology.interval": ("topology.kind", ("set", "rigl")),
     "topology.fraction": ("topology.kind", ("set", "rigl")),
     "target.lam": ("target.kind", ("td_lambda",)),
@@ -97,6 +101,7 @@ def resolve(config: Config) -> Config:
     _require_known("target kind", config.target.kind, targets.KINDS)
     _require_known("target operator", config.target.operator, targets.OPERATORS)
     _require_known("replay kind", config.replay.kind, DRAWS)
+    _require_known("network.agents", config.network.agents, AGENTS)
     _require_known("compute", config.compute, ("auto", *FORMS))
     check(config)
     if (config.algorithm == "res") != (config.target.operator == SUBSPACE_SOFTMAX):

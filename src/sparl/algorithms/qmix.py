@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from sparl.algorithms.agents import agent_net
 from sparl.algorithms.parts import Mixer
 from sparl.algorithms.value_decomposition import ValueDecomposition
 from sparl.config import Config, NetworkConfig
@@ -17,6 +18,7 @@ def qmix(spec: EnvSpec, config: Config, target: Target) -> ValueDecomposition:
         spec=spec,
         target=target,
         hidden=config.network.hidden,
+        net=agent_net(spec, config.network),
         mixer=monotonic_mixer(spec, config.network),
     )
 

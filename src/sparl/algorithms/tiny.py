@@ -13,7 +13,7 @@ from sparl.config import Config, NetworkConfig
 from sparl.errors import InputError
 from sparl.spec import EnvSpec
 from sparl.targets import Target
-from sparl.topology import by_name, link_counts, weight_shapes
+from sparl.topology import agent_budgets, by_name, link_counts, weight_shapes
 
 WIDTHS = {
     "agent": ("hidden",),
@@ -37,7 +37,12 @@ def fit(spec: EnvSpec, config: Config, target: Target) -> NetworkConfig:
         return jax.eval_shape(algorithm.init, jax.random.key(0))
 
     full = params(config.network)
-    links = link_counts(weight_shapes(full), config.sparsity, config.topology.distribution)
+    links = link_counts(
+        weight_shapes(full),
+        config.sparsity,
+        config.topology.distribution,
+        agent_budgets(spec, config),
+    )
     budget = _parameters(full, links)
     network = config.network
     for part, names in WIDTHS.items():

@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from sparl.algorithms import parts
+from sparl.algorithms.agents import Agents
 from sparl.algorithms.parts import Mixer
-from sparl.algorithms.shared_agent import SharedAgent
 from sparl.compute import Tree
 from sparl.replay import Batch
 
 
 @dataclass(frozen=True)
-class ValueDecomposition(SharedAgent):
+class ValueDecomposition(Agents):
     """Centralised training of decentralised Q-values with PyMARL's agent.
 
     Attributes:
@@ -25,7 +25,7 @@ class ValueDecomposition(SharedAgent):
     regulariser: float = 0.0
 
     def init(self, key: jax.Array) -> Tree:
-        """Parameters of the shared agent and of the mixer."""
+        """Parameters of the agents and of the mixer."""
         agent_key, mixer_key = jax.random.split(key)
         return {
             "agent": self.init_agent(agent_key),

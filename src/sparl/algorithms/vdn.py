@@ -1,5 +1,6 @@
 """VDN: value decomposition networks (Sunehag et al., AAMAS 2018)."""
 
+from sparl.algorithms.agents import agent_net
 from sparl.algorithms.parts import Mixer
 from sparl.algorithms.value_decomposition import ValueDecomposition
 from sparl.config import Config
@@ -15,6 +16,7 @@ def vdn(spec: EnvSpec, config: Config, target: Target) -> ValueDecomposition:
         spec=spec,
         target=target,
         hidden=config.network.hidden,
+        net=agent_net(spec, config.network),
         mixer=Mixer(
             init=lambda _: vdn_mixer.init(),
             prepare=vdn_mixer.prepare,

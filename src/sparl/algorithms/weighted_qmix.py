@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from sparl.algorithms import parts
+from sparl.algorithms.agents import Agents, agent_net
 from sparl.algorithms.parts import Mixer
 from sparl.algorithms.qmix import monotonic_mixer
-from sparl.algorithms.shared_agent import SharedAgent
 from sparl.compute import Tree
 from sparl.config import Config
 from sparl.nets import central_mixer
@@ -25,7 +25,7 @@ error counts in full."""
 
 
 @dataclass(frozen=True)
-class WeightedQMix(SharedAgent):
+class WeightedQMix(Agents):
     """QMIX beside an unrestricted joint Q-function, by which errors are weighed and targets made.
 
     Attributes:
@@ -140,6 +140,7 @@ def _weighted_qmix(
         spec=spec,
         target=target,
         hidden=network.hidden,
+        net=agent_net(spec, network),
         mixer=monotonic_mixer(spec, network),
         central=Mixer(
             init=partial(

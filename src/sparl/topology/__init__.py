@@ -6,6 +6,7 @@ optax optimiser. Beneath them `random_topology` draws masks, `evolve` moves link
 """
 
 from sparl.topology.accounting import Accounting, account
+from sparl.topology.budgets import agent_budgets
 from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
 from sparl.topology.evolve import RULES, WHOLE, Rule, carry_moments, evolve, move_links
@@ -30,6 +31,7 @@ __all__ = [
     "EvolvingState",
     "Rule",
     "account",
+    "agent_budgets",
     "by_name",
     "carry_moments",
     "cosine",

@@ -170,6 +170,7 @@ def account(
     embed: int = 32,
     hypernet: int = 64,
     central_embed: int = 256,
+    agent_networks: int = 1,
     densities: Mapping[str, float] | None = None,
 ) -> Accounting:
     """Counts the parameters and FLOPs of a learner (MAST, B.4 and Table 1).
@@ -185,6 +186,7 @@ def account(
         embed: Width of the mixer's hidden layer.
         hypernet: Width of the mixer's two-layer hypernetworks.
         central_embed: Width of the unrestricted mixer of OW-QMIX and CW-QMIX.
+        agent_networks: How many networks the agents have together; 1 if they share it.
         densities: Fraction of the weights present by layer name, for every layer of the learner,
             e.g. as measured on a run. Replaces `sparsity`.
 
@@ -207,6 +209,7 @@ def account(
         "embed": embed,
         "hypernet": hypernet,
         "central_embed": central_embed,
+        "agent_networks": agent_networks,
     }
     for name, width in widths.items():
         if width < 1:
@@ -240,9 +243,10 @@ class _Part:
     copies: int
     passes: int
     extra_flops: int = 0  # Of one forward pass, beside the layers; dense.
+    networks: int = 1  # Of this shape.
 
     def parameters(self, densities: Mapping[str, float]) -> float:
-        return sum(layer.parameters(densities[layer.name]) for layer in self.layers)
+        return self.networks * sum(layer.parameters(densities[layer.name]) for layer in self.layers)
 
     def flops(self, densities: Mapping[str, float]) -> float:
         return self.extra_flops + sum(layer.flops(densities[layer.name]) for layer in self.layers)
@@ -259,6 +263,7 @@ def _parts(
     embed: int,
     hypernet: int,
     central_embed: int,
+    agent_networks: int,
 ) -> list[_Part]:
     """The networks of an algorithm, the agent first.
 
@@ -271,18 +276,18 @@ def _parts(
     match algorithm:
         case "qmix":
             return [
-                _Part(agent, copies=2, passes=4 * num_agents),
+                _Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
                 _Part(mixer, copies=2, passes=4, extra_flops=mixing),
             ]
         case "vdn":
             return [
-                _Part(agent, copies=2, passes=4 * num_agents),
+                _Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
                 _Part((), copies=2, passes=4, extra_flops=num_agents - 1),
             ]
         case "res":
             # The target weighs n x A joint actions, each by its online and its target value.
             return [
-                _Part(agent, copies=2, passes=4 * num_agents),
+                _Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
                 _Part(
                     mixer,
                     copies=2,
@@ -298,9 +303,9 @@ def _parts(
             )
             central = central_mixer_layers(state_dim, num_agents, central_embed=central_embed)
             return [
-                _Part(agent, copies=1, passes=3 * num_agents),
+                _Part(agent, copies=1, passes=3 * num_agents, networks=agent_networks),
                 _Part(mixer, copies=1, passes=3, extra_flops=mixing),
-                _Part(twin, copies=2, passes=4 * num_agents),
+                _Part(twin, copies=2, passes=4 * num_agents, networks=agent_networks),
                 _Part(central, copies=2, passes=4),
             ]
 

@@ -1,6 +1,6 @@
 """One topology change over a whole tree of parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -35,6 +35,7 @@ def evolve(
     topology: Tree,
     gradients: Tree,
     fraction: jax.Array | float,
+    apart: Mapping[str, int] | None = None,
 ) -> tuple[Tree, Tree, dict[str, jax.Array]]:
     """Change the topology of every sparse layer by `rule`.
 
@@ -48,6 +49,8 @@ def evolve(
         topology: Their links.
         gradients: Dense gradients of the shape of `params`.
         fraction: Share of each layer's links to move.
+        apart: Networks (the first part of a layer's name) whose weights stack several agents', and
+            how many: each keeps its number of links. In others links move wherever they will.
 
     Returns:
         The new parameters, the new topology, and for each sparse layer by name the share of its
@@ -61,7 +64,8 @@ def evolve(
         if mask is None:
             return None
         name = name_of(path)
-        new = rule(keys[name], weight, mask, gradient, jnp.asarray(fraction))
+        blocks = (apart or {}).get(name.split("/")[0], 1)
+        new = _by_blocks(rule, blocks, keys[name], weight, mask, gradient, jnp.asarray(fraction))
         changed[name] = jnp.sum(new & ~mask) / jnp.sum(mask)
         return new
 
@@ -76,6 +80,7 @@ def move_links(
     trained: tuple[Tree, Any, Topology],
     gradients: Tree,
     fraction: jax.Array | float,
+    apart: Mapping[str, int] | None = None,
 ) -> tuple[tuple[Tree, Any, Topology], dict[str, jax.Array]]:
     """`evolve` for what is being trained, in any form of compute.
 
@@ -86,6 +91,7 @@ def move_links(
         trained: Parameters, the optimiser's state, and the topology.
         gradients: Dense gradients: `[out, in]` for every weight.
         fraction: Share of each layer's links to move.
+        apart: See `evolve`.
 
     Returns:
         The same three after the change, and for each sparse layer by name the share of its links
@@ -93,7 +99,7 @@ def move_links(
     """
     params, opt_state, topology = trained
     masked, masks = to_masked(params, topology)
-    masked, masks, changed = evolve(rule, key, masked, masks, gradients, fraction)
+    masked, masks, changed = evolve(rule, key, masked, masks, gradients, fraction, apart)
     moved, after = to_sparse(masked, masks, link_counts_of(params, topology))
     return (moved, carry_moments(optimizer, opt_state, topology, after), after), changed
 
@@ -115,3 +121,21 @@ def carry_moments(
         after,
         is_leaf=lambda x: isinstance(x, optax.MaskedNode),
     )
+
+
+def _by_blocks(
+    rule: Rule,
+    blocks: int,
+    key: jax.Array,
+    weight: jax.Array,
+    mask: jax.Array,
+    gradient: jax.Array,
+    fraction: jax.Array,
+) -> jax.Array:
+    """The rule on each of the equal blocks of rows by itself."""
+    if blocks == 1:
+        return rule(key, weight, mask, gradient, fraction)
+    keys = jax.random.split(key, blocks)
+    weight, mask, gradient = (x.reshape(blocks, -1, x.shape[1]) for x in (weight, mask, gradient))
+    by_block = jax.vmap(rule, in_axes=(0, 0, 0, 0, None))
+    return by_block(keys, weight, mask, gradient, fraction).reshape(-1, mask.shape[-1])

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from sparl.compute import Topology, Tree, bind, choose, dense, to_sparse
 from sparl.errors import InputError, unknown_name
+from sparl.topology.budgets import Budgets
 from sparl.topology.distribution import DISTRIBUTIONS, Shapes
 from sparl.topology.names import by_name, name_of
 from sparl.topology.top import top_mask
@@ -62,7 +64,10 @@ def init(
 
 
 def link_counts(
-    shapes: Shapes, sparsity: float, distribution: str = "erdos_renyi"
+    shapes: Shapes,
+    sparsity: float,
+    distribution: str = "erdos_renyi",
+    budgets: Budgets | None = None,
 ) -> dict[str, int]:
     """Links of each layer: `n - int((1 - density) n)` of `n`, as RLx2 rounds.
 
@@ -72,35 +77,38 @@ def link_counts(
         shapes: Weight shapes by name, e.g. `{"agent/fc1/w": (64, 90)}`.
         sparsity: Absent share of each network's weights, in [0, 1).
         distribution: A key of `DISTRIBUTIONS`.
+        budgets: Of networks that stack several agents', by which each meets its own sparsity.
 
     Raises:
         InputError: If a layer would keep fewer links than it has outputs.
     """
-    counts = _counts(shapes, sparsity, distribution)
-    for name, (rows, _) in shapes.items():
-        if counts[name] < rows:
-            limit = _highest_sparsity(
-                lambda s: all(_counts(shapes, s, distribution)[n] >= shapes[n][0] for n in shapes)
-            )
-            raise InputError(
-                f"sparsity {sparsity} leaves {name} {counts[name]} links for {rows} outputs, fewer "
-                f"than one each; the highest that keeps one per output everywhere is {limit}"
-            )
-    return counts
+    return {
+        name: sum(counts)
+        for name, counts in _block_counts(shapes, sparsity, distribution, budgets or {}).items()
+    }
 
 
-def link_count_tree(params: Tree, sparsity: float, distribution: str = "erdos_renyi") -> Tree:
+def link_count_tree(
+    params: Tree,
+    sparsity: float,
+    distribution: str = "erdos_renyi",
+    budgets: Budgets | None = None,
+) -> Tree:
     """`link_counts` as a tree of the shape of `params`, `None` for what stays dense.
 
     Raises:
         InputError: If a layer would keep fewer links than it has outputs.
     """
-    counts = link_counts(weight_shapes(params), sparsity, distribution)
+    counts = link_counts(weight_shapes(params), sparsity, distribution, budgets)
     return jax.tree_util.tree_map_with_path(lambda path, _: counts.get(name_of(path)), params)
 
 
 def random_topology(
-    key: jax.Array, params: Tree, sparsity: float, distribution: str = "erdos_renyi"
+    key: jax.Array,
+    params: Tree,
+    sparsity: float,
+    distribution: str = "erdos_renyi",
+    budgets: Budgets | None = None,
 ) -> Tree:
     """Masks for every weight of `params`, uniformly random with `link_counts` links.
 
@@ -111,6 +119,7 @@ def random_topology(
         params: Nested dicts of arrays.
         sparsity: Absent share of each network's weights, in [0, 1).
         distribution: A key of `DISTRIBUTIONS`.
+        budgets: Of networks that stack several agents', by which each meets its own sparsity.
 
     Returns:
         The tree of `params` with a boolean mask `[out, in]` for each weight and `None` elsewhere.
@@ -119,14 +128,16 @@ def random_topology(
         InputError: If a layer would keep fewer links than it has outputs.
     """
     shapes = weight_shapes(params)
-    counts = link_counts(shapes, sparsity, distribution)
+    counts = _block_counts(shapes, sparsity, distribution, budgets or {})
     keys = dict(zip(shapes, jax.random.split(key, len(shapes)), strict=True))
 
     def mask(path: tuple, values: jax.Array) -> jax.Array | None:
         name = name_of(path)
         if name not in shapes:
             return None
-        return top_mask(jax.random.uniform(keys[name], values.shape), counts[name])
+        draws = jax.random.uniform(keys[name], values.shape)
+        blocks = jnp.split(draws, len(counts[name]))
+        return jnp.concatenate(list(map(top_mask, blocks, counts[name])))
 
     return jax.tree_util.tree_map_with_path(mask, params)
 
@@ -145,14 +156,47 @@ def _require_float32(params: Tree) -> None:
             )
 
 
-def _counts(shapes: Shapes, sparsity: float, distribution: str) -> dict[str, int]:
+def _block_counts(
+    shapes: Shapes, sparsity: float, distribution: str, budgets: Budgets
+) -> dict[str, tuple[int, ...]]:
+    """Links of each layer, told apart by agent where its network stacks several."""
+    networks: dict[str, dict[str, tuple[int, int]]] = {}
+    for name, (rows, columns) in shapes.items():
+        network = name.split("/")[0]
+        stacked = len(budgets.get(network, (sparsity,)))
+        networks.setdefault(network, {})[name] = (rows // stacked, columns)
+
+    def enough(sparsity: float) -> bool:
+        counted = ((own, _counts(own, sparsity, distribution)) for own in networks.values())
+        return all(_starved(*each) is None for each in counted)
+
     counts = {}
-    for network in dict.fromkeys(name.split("/")[0] for name in shapes):
-        own = {name: shape for name, shape in shapes.items() if name.split("/")[0] == network}
-        for name, density in DISTRIBUTIONS[distribution](own, sparsity).items():
-            size = own[name][0] * own[name][1]
-            counts[name] = size - int((1 - density) * size)
+    for network, own in networks.items():
+        blocks = []
+        for each in budgets.get(network, (sparsity,)):
+            blocks.append(_counts(own, each, distribution))
+            if (name := _starved(own, blocks[-1])) is not None:
+                raise InputError(
+                    f"sparsity {each:.4g} leaves {name} {blocks[-1][name]} links for "
+                    f"{own[name][0]} outputs, fewer than one each; the highest that keeps one per "
+                    f"output everywhere is {_highest_sparsity(enough)}"
+                )
+        counts |= {name: tuple(block[name] for block in blocks) for name in own}
     return counts
+
+
+def _counts(shapes: Shapes, sparsity: float, distribution: str) -> dict[str, int]:
+    """Links of each layer of one network."""
+    counts = {}
+    for name, density in DISTRIBUTIONS[distribution](shapes, sparsity).items():
+        size = shapes[name][0] * shapes[name][1]
+        counts[name] = size - int((1 - density) * size)
+    return counts
+
+
+def _starved(shapes: Shapes, counts: dict[str, int]) -> str | None:
+    """The first layer with fewer links than outputs."""
+    return next((name for name in shapes if counts[name] < shapes[name][0]), None)
 
 
 def _highest_sparsity(fits: Callable[[float], bool], digits: int = 3) -> float:

@@ -1,6 +1,6 @@
 """Updates: draw a batch, take a gradient step, now and then change the topology."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -80,6 +80,7 @@ class Learner:
         optimizer: Gradient transformation.
         draw: Which episodes make a batch.
         rule: How links move; `None` where they never do.
+        apart: See `sparl.topology.evolve`.
         fraction: Share of the links that the first topology change moves.
         total_steps: Env steps over which that share falls to 0.
         num_actions: `A`.
@@ -94,6 +95,7 @@ class Learner:
     optimizer: optax.GradientTransformation
     draw: Draw
     rule: Rule | None
+    apart: Mapping[str, int]
     fraction: float
     total_steps: int
     num_actions: int
@@ -200,7 +202,7 @@ class Learner:
             gradients, scalars = self._gradients(state, masked, dense(masked), batch, env_steps)
             trained = (state.params, state.opt_state, state.topology)
             (params, opt_state, topology), changed = move_links(
-                rule, evolve_key, self.optimizer, trained, gradients, fraction
+                rule, evolve_key, self.optimizer, trained, gradients, fraction, self.apart
             )
             state = state._replace(
                 params=params,

@@ -17,7 +17,15 @@ from sparl.config import Config, NetworkConfig
 from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
 from sparl.spec import EnvSpec
-from sparl.topology import RULES, WHOLE, Accounting, account, link_count_tree, random_topology
+from sparl.topology import (
+    RULES,
+    WHOLE,
+    Accounting,
+    account,
+    agent_budgets,
+    link_count_tree,
+    random_topology,
+)
 from sparl.train.host_rollout import HostRollout, HostRolloutState
 from sparl.train.learner import Learner, LearnerState, UpdateMetrics
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
@@ -141,6 +149,7 @@ class Program:
             embed=network.embed,
             hypernet=network.hypernet,
             central_embed=network.central_embed,
+            agent_networks=spec.num_agents if network.agents == "separate" else 1,
             densities=densities,
         )
 
@@ -188,7 +197,7 @@ def build(config: Config) -> Program:
     """
     keep_freed()
     seeds = config.num_seeds
-    form = choose(config.compute, 0.0 if config.topology.kind in WHOLE else config.sparsity)
+    form = _form(config)
     env = envs.make(config.env)
     spec = env.spec
     target = targets.compose(config.target, gamma=config.gamma, total_steps=config.total_steps)
@@ -203,6 +212,7 @@ def build(config: Config) -> Program:
         optimizer=_optimizer(config),
         draw=_draw(config),
         rule=RULES[config.topology.kind],
+        apart=_apart(config, spec),
         fraction=config.topology.fraction,
         total_steps=config.total_steps,
         num_actions=spec.num_actions,
@@ -212,7 +222,7 @@ def build(config: Config) -> Program:
         largest=partial(largest, num_seeds=seeds),
     )
 
-    counts = initial_counts(config, jax.eval_shape(algorithm.init, jax.random.key(0)))
+    counts = initial_counts(config, spec, jax.eval_shape(algorithm.init, jax.random.key(0)))
 
     def from_masked(state: LearnerState) -> LearnerState:
         return learner.to_sparse(state, counts) if form == "sparse" else state
@@ -223,7 +233,7 @@ def build(config: Config) -> Program:
         )
         params = algorithm.init(params_key)
         if masks is None:
-            masks = initial_masks(config, topology_key, params)
+            masks = initial_masks(config, spec, topology_key, params)
         masked = learner.init(learner_key, bind(params, masks), masks)
         return TrainState(
             rollout=rollout.init(rollout_key),
@@ -326,18 +336,42 @@ def _evaluate(
     return rollout.evaluate(bind(params, topology), key, episodes)
 
 
-def initial_masks(config: Config, key: jax.Array, params: Tree) -> Topology:
+def initial_masks(config: Config, spec: EnvSpec, key: jax.Array, params: Tree) -> Topology:
     """The links that a run starts with; `None` for each weight that has all."""
     if config.topology.kind in WHOLE:
         return dense(params)
-    return random_topology(key, params, config.sparsity, config.topology.distribution)
+    budgets = agent_budgets(spec, config)
+    return random_topology(key, params, config.sparsity, config.topology.distribution, budgets)
 
 
-def initial_counts(config: Config, params: Tree) -> Tree:
+def initial_counts(config: Config, spec: EnvSpec, params: Tree) -> Tree:
     """How many links each weight has, which never changes; `None` for those that have all."""
     if config.topology.kind in WHOLE:
         return dense(params)
-    return link_count_tree(params, config.sparsity, config.topology.distribution)
+    budgets = agent_budgets(spec, config)
+    return link_count_tree(params, config.sparsity, config.topology.distribution, budgets)
+
+
+def _form(config: Config) -> str:
+    """In which weights are held."""
+    wanted, sparsity = config.compute, config.sparsity
+    if config.topology.kind in WHOLE:
+        sparsity = 0.0
+    elif config.network.agents == "separate":
+        if wanted == "sparse":
+            raise InputError(
+                "the kernels multiply by one network for all agents: with --network.agents "
+                "separate choose --compute masked or auto"
+            )
+        wanted = "masked"
+    return choose(wanted, sparsity)
+
+
+def _apart(config: Config, spec: EnvSpec) -> dict[str, int]:
+    """The networks of which each agent's links stay its own, and how many agents those are."""
+    if not config.topology.agent_densities:
+        return {}
+    return {name: len(budgets) for name, budgets in agent_budgets(spec, config).items()}
 
 
 def _check_replay(config: Config, spec: EnvSpec, ring: Ring) -> None:
