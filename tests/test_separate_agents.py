@@ -58,17 +58,13 @@ def test_columns_go_through_the_network_of_their_agent(weights):
     whole = separate_agents.unroll(weights, inputs, length, networks=AGENTS)
     activity = separate_agents.activity(weights, inputs, length, networks=AGENTS)
     for a in range(AGENTS):
-        at = slice(a, None, AGENTS)
-        expected_q, expected_after = agent.step(
-            network_of(weights, a), inputs[0, :, at], hidden[:, at]
-        )
+        at, alone = slice(a, None, AGENTS), network_of(weights, a)
+        expected_q, expected_after = agent.step(alone, inputs[0, :, at], hidden[:, at])
         np.testing.assert_allclose(q[:, at], expected_q, rtol=1e-5)
         np.testing.assert_allclose(after[:, at], expected_after, rtol=1e-5)
         expected = agent.unroll(alone, inputs[..., at], length[at])
         np.testing.assert_allclose(whole[..., at], expected, rtol=1e-5, atol=1e-6)
-        for name, units in agent.activity(
-            network_of(weights, a), inputs[..., at], length[at]
-        ).items():
+        for name, units in agent.activity(alone, inputs[..., at], length[at]).items():
             np.testing.assert_allclose(jnp.split(activity[name], AGENTS)[a], units, rtol=1e-5)
 
 

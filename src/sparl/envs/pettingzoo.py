@@ -101,7 +101,7 @@ def make(name: str) -> Parallel:
         InputError: If it cannot be imported or has none, or its spaces will not do.
     """
     module_name = name if "." in name else f"mpe2.{name}"
-    require("pettingzoo", "pettingzoo", "pip install 'sparl[pettingzoo]'")
+    require("pettingzoo", "pettingzoo", "pip install mpe2")
     package = module_name.partition(".")[0]
     require(package, "pettingzoo", f"pip install {package}")
     module = require(module_name, "pettingzoo", f"another name: {package} has no such module")

@@ -82,7 +82,7 @@ def foraging(name: str) -> Team:
     Raises:
         InputError: If the package is missing or the name unknown.
     """
-    env = _make(name, "lbforaging", "lbf", "Foraging")
+    env = _make(name, "lbforaging", "lbf", prefix="Foraging")
 
     def clear(inner: Any) -> None:
         for player in inner.players:  # Where they stood, nobody could begin.
@@ -98,7 +98,7 @@ def warehouse(name: str) -> Team:
     Raises:
         InputError: If the package is missing or the name unknown.
     """
-    env = _make(name, "rware", "rware", "rware")
+    env = _make(name, "rware", "rware", prefix="rware")
     return Team(env, env.unwrapped.max_steps)
 
 
@@ -106,8 +106,8 @@ MAKERS: dict[str, Callable[[str], Team]] = {"lbf": foraging, "rware": warehouse}
 """The families of environments."""
 
 
-def _make(name: str, package: str, interface: str, prefix: str) -> Any:
-    install = f"pip install 'sparl[{interface}]'"
+def _make(name: str, package: str, interface: str, *, prefix: str) -> Any:
+    install = f"pip install {package}"
     require(package, interface, install)  # Which registers its environments.
     gymnasium = require("gymnasium", interface, install)
     known = [known for known in gymnasium.registry if known.startswith(prefix)]

@@ -118,7 +118,7 @@ class RayWorker:
     """
 
     def __init__(self, name: str):
-        self._ray: Any = require("ray", "--workers ray", "pip install 'sparl[ray]'")
+        self._ray: Any = require("ray", "--workers ray", "pip install ray")
         if not self._ray.is_initialized():
             with warnings.catch_warnings():
                 # It forks to execute other programs at once, which JAX's threads survive.

@@ -10,6 +10,7 @@ import numpy as np
 from sparl import methods
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
+from sparl.spec import EnvSpec
 from sparl.study import mask_figure
 from sparl.topology import WHOLE, weight_shapes
 from sparl.train import folder as folders
@@ -29,7 +30,8 @@ def inspect(
 
     Returns:
         `layers`, for each weight its `name`, `shape` `[out, in]`, `links`, `density`,
-        `empty_rows` (outputs without a link) and `empty_columns` (inputs without one); `env_steps`
+        `empty_rows` (outputs without a link) and `empty_columns` (inputs without one); `agents`,
+        where each has a network of its own, its `unit`, `links` and `density`; `env_steps`
         of the masks; and `picture`, its path or `None` for a dense network.
 
     Raises:
@@ -67,8 +69,24 @@ def inspect(
     return {
         "env_steps": last,
         "layers": layers,
+        "agents": _agents(config, program.spec, masks),
         "picture": None if picture is None else str(picture),
     }
+
+
+def _agents(config: Config, spec: EnvSpec, masks: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """The links of each agent's own network; nothing where they share one."""
+    if config.network.agents == "shared" or not masks:
+        return []
+    own = [mask for name, mask in masks.items() if name.startswith("agent/")]
+    blocks = zip(*(np.split(mask, spec.num_agents) for mask in own), strict=True)
+    units = spec.agent_types or ("",) * spec.num_agents
+    described = []
+    for unit, block in zip(units, blocks, strict=True):
+        links = sum(int(part.sum()) for part in block)
+        size = sum(part.size for part in block)
+        described.append({"unit": unit, "links": links, "density": links / size})
+    return described
 
 
 def _describe(name: str, mask: np.ndarray) -> dict[str, Any]:

@@ -64,7 +64,10 @@ def inspection_table(report: dict[str, Any]) -> Group:
     """What `sparl.study.inspection.inspect` returned."""
     picture = report["picture"]
     ending = f"masks drawn in {picture}" if picture else "a dense network has no masks to draw"
-    return Group(_layers(report["layers"]), Text(ending))
+    parts = [_layers(report["layers"])]
+    if report["agents"]:
+        parts.append(_agents(report["agents"]))
+    return Group(*parts, Text(ending))
 
 
 def accounting_table(counted: Accounting) -> Table:
@@ -123,6 +126,17 @@ def _layers(layers: list[dict[str, Any]]) -> Table:
         if inspected:
             cells += [str(layer["empty_rows"]), str(layer["empty_columns"])]
         table.add_row(*cells)
+    return table
+
+
+def _agents(agents: list[dict[str, Any]]) -> Table:
+    table = _table("the agents' networks")
+    table.add_column("agent", justify="right")
+    table.add_column("unit")
+    for name in ("links", "density"):
+        table.add_column(name, justify="right")
+    for i, each in enumerate(agents):
+        table.add_row(str(i), each["unit"], str(each["links"]), f"{each['density']:.4f}")
     return table
 
 

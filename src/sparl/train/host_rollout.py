@@ -74,7 +74,7 @@ class _Episodes:
 class HostRollout:
     """Epsilon-greedy interaction with environments that are stepped on the host.
 
-    All of it happens in one thread of its own. `collect` hands over the chunk that this thread has
+    All of it happens in a thread of its own. `collect` hands over the chunk that this thread has
     made meanwhile and lets it begin the next, with the weights of that moment: the learner then
     makes its updates while workers step. What is collected so depends on the seed and not on who
     was faster.
