@@ -85,6 +85,7 @@ class Sparl:
                 "JAX_COMPILATION_CACHE_DIR": str(self.cache),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                 "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling takes longer than these runs.
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -128,8 +128,11 @@ def with_method(config: Config, name: str) -> Config:
         "target.operator": _operator(config.algorithm, method),
         "replay.kind": method.replay,
     }
-    choices = parts | {"algorithm": config.algorithm}
-    unused = [name for name, (choice, users) in USED_BY.items() if choices[choice] not in users]
+    unused = [
+        name
+        for name, (choice, users) in USED_BY.items()
+        if parts.get(choice, attrgetter(choice)(config)) not in users
+    ]
     for setting in (*parts, *unused):
         group, field = setting.split(".")
         default = getattr(getattr(Config(), group), field)

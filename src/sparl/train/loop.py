@@ -197,8 +197,12 @@ class _Run:
 
     def _compile(self) -> None:
         if self.config.compute == "auto" and self.program.form == "masked":
-            dense_enough = f"below sparsity {SPARSE_FROM} `auto` takes no sparse kernels"
-            why = dense_enough if self.config.sparsity < SPARSE_FROM else native.unavailable()
+            if self.config.network.agents == "separate":
+                why = "the sparse kernels know one network for all agents"
+            elif self.config.sparsity < SPARSE_FROM:
+                why = f"below sparsity {SPARSE_FROM} `auto` takes no sparse kernels"
+            else:
+                why = native.unavailable()
             self.display.message(f"multiplying dense products by masks: {why}")
         self.display.message(
             f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env} for "
