@@ -1,6 +1,9 @@
 """The toy environment on the host, and what can go wrong with one."""
 
 import os
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
@@ -66,6 +69,55 @@ class Hanging(HostToy):
         time.sleep(1000)
 
 
+class HangingAtOnce(HostToy):
+    def step(self, actions):
+        time.sleep(1000)
+
+
+class Game(HostToy):
+    """Dies, and has started a process that does not end by itself."""
+
+    def go_wrong(self):
+        subprocess.Popen(["sleep", "4242.5"])
+        os._exit(3)
+
+
+class Lingering(HostToy):
+    """Raises what ends an interpreter, which a thread of its own then keeps."""
+
+    def go_wrong(self):
+        threading.Thread(target=time.sleep, args=(1000,)).start()
+        os.close(int(sys.argv[2]))  # Its socket.
+        raise SystemExit
+
+
+class Large(HostToy):
+    def _seen(self, reward):
+        seen = super()._seen(reward)
+        return seen._replace(obs=seen.obs + 1e5)
+
+
+class NoClose:
+    spec = Toy.spec
+
+    def reset(self, seed):
+        return HostToy().reset(seed)
+
+    def step(self, actions):
+        return HostToy().step(actions)
+
+
+class NoSpec(HostToy):
+    spec = None
+
+
+def broken_factory():
+    raise RuntimeError("no licence")
+
+
+NUMBER = 3
+
+
 class Hopeless(HostToy):
     def step(self, actions):
         raise RuntimeError("there is no game")
@@ -97,10 +149,11 @@ class NoEnvironment:
 class Battle:
     """The toy with the SMAC interface; a lost game is reported as SMAC reports it."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, toy=None):
         self.rng = np.random.default_rng(seed)
-        self.toy = HostToy()
-        self.toy.go_wrong = self._lose_game
+        self.toy = toy or HostToy()
+        if toy is None:
+            self.toy.go_wrong = self._lose_game
         self.lost = False
 
     def get_env_info(self):
@@ -145,3 +198,11 @@ class Battle:
 
 def battle():
     return Smac(Battle)
+
+
+def crashing_battle():
+    return Smac(lambda seed: Battle(seed, Dying()))
+
+
+def hanging_battle():
+    return Smac(lambda seed: Battle(seed, Hanging()))

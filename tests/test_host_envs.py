@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from host_toy import Battle
 from sparl import envs
@@ -104,10 +105,10 @@ def test_agents_that_have_left_have_one_action():
             self.unwrapped = self
 
         def action_space(self, agent):
-            return types.SimpleNamespace(n=2)
+            return spaces.Discrete(2)
 
         def observation_space(self, agent):
-            return types.SimpleNamespace(shape=(1,))
+            return spaces.Box(-9, 9, (1,))
 
         def reset(self, seed):
             self.agents, self.steps = ["a", "b"], 0
@@ -190,7 +191,7 @@ def test_time_bootstraps_by_the_smac_interface_and_defeat_does_not():
         ("smacv2:elves_5_vs_5", "of protoss, terran, zerg"),
         ("smaclite:2s3z", "github.com/uoe-agents/smaclite.git"),
         ("smaclite:3m", "unknown SMAClite map '3m'"),
-        ("pettingzoo:simple_spred_v3", "mpe2 has no such module"),
+        ("pettingzoo:simple_spred_v3", "did you mean 'mpe2.simple_spread_v3'"),
         ("pettingzoo:no_such_package.env", "pip install no_such_package"),
         ("pettingzoo:mpe2.all_modules", "no `parallel_env`"),
         ("lbf:Foraging-8x8-2p-3f-v9", "did you mean 'Foraging-8x8-2p-3f-v3'"),
@@ -199,6 +200,10 @@ def test_time_bootstraps_by_the_smac_interface_and_defeat_does_not():
         ("python:no_such_module:Env", "PYTHONPATH"),
         ("python:host_toy:HostToi", "did you mean 'HostToy'"),
         ("python:host_toy:NoEnvironment", "needs `spec`, `reset` and `step`"),
+        ("python:host_toy:NoSpec", "must be a sparl.spec.EnvSpec, got NoneType"),
+        ("python:host_toy:NoClose", "`step(actions)` and `close()`"),
+        ("python:host_toy:NUMBER", "must be a class or a function"),
+        ("python:host_toy:broken_factory", "raises RuntimeError: no licence"),
     ],
 )
 def test_what_is_missing_is_named(name, sentence, monkeypatch):

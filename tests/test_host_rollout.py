@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 import pytest
 
 from host_toy import UNLUCKY
+from sparl.envs import TimeStep, Workers
+from sparl.envs.worker import Act, Broken, Reset
 from sparl.errors import InputError, SparlError
 from sparl.methods import resolve
 from sparl.train.program import build
@@ -60,11 +63,14 @@ def test_stored_episodes_are_whole(name):
         ("Raising", "RuntimeError: the game is lost"),
         ("battle", "the game died"),
         ("Dying", "its process ended with code 3: a last word"),
-        ("Hanging", "it did not answer within"),
+        ("Hanging", "it did not answer in time"),
+        ("Lingering", "its process was killed by signal 9"),
+        ("crashing_battle", "its process ended with code 3: a last word"),
+        ("hanging_battle", "it did not answer in time"),
     ],
 )
 def test_a_broken_episode_is_dropped_and_counted(name, reason):
-    patience = {"env_timeout": 2.0} if name == "Hanging" else {}
+    patience = {"env_timeout": 2.0} if "anging" in name else {}
     broken = 0
     with program_of(name, **patience) as program:
         rollout, ring, learner = program.init(program.seeds)
@@ -76,6 +82,7 @@ def test_a_broken_episode_is_dropped_and_counted(name, reason):
     assert broken >= 1
     assert sum(reason in note for note in notes) >= 1
     assert len(notes) >= broken
+    assert all("environment" in note for note in notes)
     numbers = numbers_of_whole_episodes(ring)
     assert len(numbers) > 10
     assert not unlucky(numbers)
@@ -160,13 +167,53 @@ def test_an_evaluation_plays_as_many_episodes_as_it_should(name):
 
 
 def test_nothing_is_left_behind():
-    with program_of("Hanging") as program:
+    with program_of("HangingAtOnce") as program:
         rollout, _, learner = program.init(program.seeds)
-        program.collect(learner.params, learner.topology, rollout)
-        assert len(workers_of(os.getpid())) == 2
-        begun = time.perf_counter()
-    assert time.perf_counter() - begun < 5  # Not as long as one might wait for an answer.
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(program.collect, learner.params, learner.topology, rollout)
+            time.sleep(5)  # Until both have begun to hang.
+            assert not waiting.done()
+            assert len(workers_of(os.getpid())) == 2
+            begun = time.perf_counter()
+            program.close()
+            assert time.perf_counter() - begun < 5  # Not as long as one might wait for an answer.
+            with pytest.raises(SparlError):
+                waiting.result()
     assert workers_of(os.getpid()) == []
+
+
+def test_a_game_dies_with_the_worker_that_started_it():
+    def games():
+        return subprocess.run(["pgrep", "-f", "^sleep 4242.5"], check=False).returncode == 0
+
+    with program_of("Game") as program:
+        fill(program, chunks=25)
+        assert program.notes()
+        assert not games()
+
+
+def test_a_hang_is_held_against_its_own_environment_alone():
+    """One worker has all three, of which the second never answers: the others are not blamed."""
+    orders = [Reset(slot, seed) for slot, seed in ((0, 1), (1, 3), (2, 1))]
+    workers = Workers("python:host_toy:Hanging", count=1, kind="process", timeout=1.0)
+    try:
+        assert all(isinstance(seen, TimeStep) for seen in workers.play(orders).values())
+        acts = [Act(slot, np.zeros(2, int)) for slot in range(3)]
+        assert all(isinstance(seen, TimeStep) for seen in workers.play(acts).values())
+        begun = time.perf_counter()
+        seen = workers.play(acts)
+        assert time.perf_counter() - begun < 3
+        assert isinstance(seen[0], TimeStep)
+        assert seen[1] == Broken("it did not answer in time (--env-timeout)")
+        assert seen[2] == Broken("its worker was lost", own=False)
+        assert workers.play(acts)[0] == Broken("its worker was started anew", own=False)
+    finally:
+        workers.close()
+
+
+def test_numbers_that_the_replay_cannot_hold_are_named():
+    with program_of("Large") as program, pytest.raises(SparlError, match="obs holds a number"):
+        fill(program)
 
 
 def test_several_seeds_are_refused():
@@ -193,5 +240,5 @@ def test_ray_workers_play_the_same_episodes():
         worker = program.host._workers._workers[0]
         worker._ray.kill(worker._actor)
         ring, _ = fill(program, chunks=6)
-        assert any("Ray actor died" in note for note in program.notes())
+        assert any("Ray lost its actor" in note for note in program.notes())
     numbers_of_whole_episodes(ring)

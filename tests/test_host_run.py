@@ -88,3 +88,8 @@ def test_the_example_learns(sparl, tmp_path, own_modules):
 def test_the_example_is_short():
     code = (EXAMPLES / "rendezvous.py").read_text().rpartition('"""')[2]
     assert len([line for line in code.splitlines() if line.strip()]) < 40
+
+
+def test_the_docs_show_the_example():
+    code = (EXAMPLES / "rendezvous.py").read_text().rpartition('"""\n')[2].strip()
+    assert code in (EXAMPLES.parent / "docs" / "environments.md").read_text()

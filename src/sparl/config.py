@@ -185,7 +185,7 @@ class Config:
     workers: str = "process"
     """Where environments that are stepped on the host live: process, or ray."""
     num_workers: int = 0
-    """Over how many workers they are spread; 0 takes one per core."""
+    """Over how many workers they are spread; 0 takes one per core, and with ray one for each."""
     env_timeout: float = 120.0
     """Seconds after which an environment that does not answer is started anew."""
     eval_every: int = 10_000
@@ -228,7 +228,16 @@ class Config:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise InputError(f"{path} is not JSON: {error}") from error
-        return _from_json(cls, data, str(path))
+        return cls.from_json(data, str(path))
+
+    @classmethod
+    def from_json(cls, data: Any, where: str) -> Self:
+        """The configuration that JSON of `save` stands for, which was found `where`.
+
+        Raises:
+            InputError: If it has an unknown field or a value of the wrong type.
+        """
+        return _from_json(cls, data, where)
 
 
 _AT_LEAST_ONE = (

@@ -55,9 +55,9 @@ USED_BY = {
     "network.central_embed": ("algorithm", ("ow-qmix", "cw-qmix")),
     "weighting.alpha": ("algorithm", ("ow-qmix", "cw-qmix")),
     "res.regulariser": ("algorithm", ("res",)),
+    "topology.agent_densities": ("topology.kind", ("static", "set", "rigl")),
     "topology.distribution": ("topology.kind", ("tiny", "static", "set", "rigl")),
     "topology.from_": ("topology.kind", ("static", "set", "rigl")),
-    "topology.agent_densities": ("network.agents", ("separate",)),
     "topology.interval": ("topology.kind", ("set", "rigl")),
     "topology.fraction": ("topology.kind", ("set", "rigl")),
     "target.lam": ("target.kind", ("td_lambda",)),
@@ -111,6 +111,7 @@ def resolve(config: Config) -> Config:
             "algorithm"
         )
     _require_used(config)
+    _require_separate(config)
     return _settle_sparsity(config)
 
 
@@ -131,7 +132,7 @@ def with_method(config: Config, name: str) -> Config:
     unused = [
         name
         for name, (choice, users) in USED_BY.items()
-        if parts.get(choice, attrgetter(choice)(config)) not in users
+        if parts.get(choice, config.algorithm) not in users
     ]
     for setting in (*parts, *unused):
         group, field = setting.split(".")
@@ -161,6 +162,16 @@ def _require_used(config: Config) -> None:
                 f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} at its "
                 f"default {default}, or choose --{choice} {' or '.join(parts)}"
             )
+
+
+def _require_separate(config: Config) -> None:
+    """Densities by unit are of agents that have networks of their own."""
+    given = config.topology.agent_densities
+    if given and config.network.agents != "separate":
+        raise InputError(
+            f"topology.agent_densities {given} changes nothing, as all agents share one network: "
+            "pass --network.agents separate"
+        )
 
 
 def _settle_sparsity(config: Config) -> Config:

@@ -7,6 +7,6 @@ names.
 from sparl.envs.base import HostEnv, JaxEnv, TimeStep
 from sparl.envs.make import make
 from sparl.envs.smac import Smac
-from sparl.envs.workers import Workers
+from sparl.envs.workers import Workers, check_workers
 
-__all__ = ["HostEnv", "JaxEnv", "Smac", "TimeStep", "Workers", "make"]
+__all__ = ["HostEnv", "JaxEnv", "Smac", "TimeStep", "Workers", "check_workers", "make"]

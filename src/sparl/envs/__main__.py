@@ -2,28 +2,37 @@
 
     python -m sparl.envs NAME DESCRIPTOR
 
-It answers on the socket of that number until the other end is closed.
+It answers on the socket of that number until the other end is closed. Its standard input is a life
+line: when that ends the learner is no more, and it kills itself with all that it has started, a
+game that hangs included.
 """
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from multiprocessing.connection import Connection
 
 from sparl.envs.worker import Worker
 
 
 def serve(name: str, connection: Connection) -> None:
-    """Do what is ordered until nobody is there to order."""
+    """Say that all is imported, then do what is ordered until nobody is there to order."""
     worker = Worker(name)
-    # The learner's process may have ended without a word.
     with contextlib.suppress(EOFError, ConnectionError):
+        connection.send(None)
         while True:
-            connection.send(worker.play(connection.recv()))
+            for order in connection.recv():
+                connection.send(worker.play(order))
     worker.close()
 
 
+def _die_with_the_learner() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os.killpg(0, signal.SIGKILL)
+
+
 if __name__ == "__main__":
-    # Learners share the machine with as many workers as it has cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_die_with_the_learner, daemon=True).start()
     serve(sys.argv[1], Connection(int(sys.argv[2])))

@@ -1,41 +1,23 @@
 """Environments by name."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 
 from sparl.envs.base import HostEnv, JaxEnv
+from sparl.envs.requirements import is_absent
 from sparl.errors import InputError, unknown_name
+from sparl.spec import EnvSpec
 
 Env = JaxEnv | HostEnv
 
 
-def _smax(name: str) -> Env:
-    from sparl.envs.smax import Smax  # noqa: PLC0415  (importing jaxmarl takes a second)
+def _adapter(module: str, interface: str) -> Callable[[str], Env]:
+    """An interface whose module is imported when it is first used."""
 
-    return Smax(name)
-
-
-def _smac(interface: str) -> Callable[[str], Env]:
     def made(name: str) -> Env:
-        from sparl.envs import smac  # noqa: PLC0415
-
-        return smac.MAKERS[interface](name)
-
-    return made
-
-
-def _pettingzoo(name: str) -> Env:
-    from sparl.envs import pettingzoo  # noqa: PLC0415
-
-    return pettingzoo.make(name)
-
-
-def _team(interface: str) -> Callable[[str], Env]:
-    def made(name: str) -> Env:
-        from sparl.envs import team  # noqa: PLC0415
-
-        return team.MAKERS[interface](name)
+        return importlib.import_module(f"sparl.envs.{module}").MAKERS[interface](name)
 
     return made
 
@@ -51,30 +33,51 @@ def _own(name: str) -> Env:
         sys.path.insert(0, "")
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        if not is_absent(module_name, error):
+            raise InputError(f"cannot import {module_name!r}: {error}") from error
         raise InputError(
-            f"cannot import {module_name!r}: {error}. Run in the folder that it is in, or put that "
-            "on PYTHONPATH"
+            f"there is no module {module_name!r}: run in the folder that it is in, or put that on "
+            "PYTHONPATH"
         ) from error
+    except Exception as error:
+        raise InputError(f"{module_name!r} raises {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
-        raise unknown_name(f"name in {module_name}", attribute, vars(module))
-    env = getattr(module, attribute)()
-    if not isinstance(env, JaxEnv | HostEnv):
-        raise InputError(
-            f"{name} is no environment: it needs `spec`, `reset` and `step`, and `close` if it is "
-            "stepped on the host (see sparl.envs.HostEnv)"
-        )
+        own = [known for known in vars(module) if not known.startswith("_")]
+        raise unknown_name(f"name in {module_name}", attribute, own)
+    if not callable(getattr(module, attribute)):
+        raise InputError(f"{name} must be a class or a function that makes an environment")
+    try:
+        env = getattr(module, attribute)()
+    except Exception as error:
+        raise InputError(f"{name}() raises {type(error).__name__}: {error}") from error
+    _check_own(name, env)
     return env
 
 
+def _check_own(name: str, env: Env) -> None:
+    if not all(hasattr(env, part) for part in ("spec", "reset", "step")):
+        raise InputError(f"{name} is no environment: it needs `spec`, `reset` and `step`")
+    if not isinstance(env.spec, EnvSpec):
+        raise InputError(
+            f"the `spec` of {name} must be a sparl.spec.EnvSpec, got {type(env.spec).__name__}"
+        )
+    takes = len(inspect.signature(env.step).parameters)
+    if (takes, isinstance(env, HostEnv)) not in ((1, True), (3, False)):
+        raise InputError(
+            f"{name} must have either `step(actions)` and `close()`, to be stepped on the host, or "
+            "`step(key, state, actions)` and no `close`, to be compiled"
+        )
+
+
 INTERFACES: dict[str, Callable[[str], Env]] = {
-    "smax": _smax,
-    "smac": _smac("smac"),
-    "smacv2": _smac("smacv2"),
-    "smaclite": _smac("smaclite"),
-    "pettingzoo": _pettingzoo,
-    "lbf": _team("lbf"),
-    "rware": _team("rware"),
+    "smax": _adapter("smax", "smax"),
+    "smac": _adapter("smac", "smac"),
+    "smacv2": _adapter("smac", "smacv2"),
+    "smaclite": _adapter("smac", "smaclite"),
+    "pettingzoo": _adapter("pettingzoo", "pettingzoo"),
+    "lbf": _adapter("team", "lbf"),
+    "rware": _adapter("team", "rware"),
     "python": _own,
 }
 """The adapters, by the name before the colon."""

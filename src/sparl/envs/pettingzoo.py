@@ -1,12 +1,15 @@
 """PettingZoo's parallel API (Terry et al., 2021), such as the particle environments of MPE."""
 
+import pkgutil
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 
 from sparl.envs.base import TimeStep
+from sparl.envs.padding import pad, possible
 from sparl.envs.requirements import require
-from sparl.errors import InputError
+from sparl.errors import InputError, unknown_name
 from sparl.spec import EnvSpec
 
 
@@ -15,8 +18,8 @@ class Parallel:
 
     The team's reward is the sum of the agents'. Shorter observations are padded with zeros, actions
     that an agent lacks are unavailable to it. The state is the environment's own, or all
-    observations where it has none. An agent that has left sees zeros and has its first action
-    alone; the episode lasts as long as any agent does.
+    observations where it has none that is a vector. An agent that has left sees zeros and has its
+    first action alone; the episode lasts as long as any agent does.
 
     Args:
         env: The environment.
@@ -32,23 +35,21 @@ class Parallel:
         actions = [env.action_space(agent) for agent in self._agents]
         views = [env.observation_space(agent) for agent in self._agents]
         for agent, action, view in zip(self._agents, actions, views, strict=True):
-            if not hasattr(action, "n"):
+            if not isinstance(action, Discrete) or action.start != 0:
                 raise InputError(
                     f"agent {agent!r} has the action space {action}: Q-learning needs a discrete "
-                    "one, which is often an option of the environment"
+                    "one from 0 on, which is often an option of the environment"
                 )
-            if getattr(view, "shape", None) is None or len(view.shape) != 1:
+            if not _is_vector(view):
                 raise InputError(f"agent {agent!r} must observe a vector, got {view}")
         self._obs_dim = max(view.shape[0] for view in views)
-        most = max(int(action.n) for action in actions)
-        self._can = np.arange(most) < np.array([int(action.n) for action in actions])[:, None]
-        self._state = hasattr(env, "state_space") or hasattr(env.unwrapped, "state_space")
-        state_dim = env.state_space.shape[0] if self._state else self._obs_dim * len(views)
+        self._can = possible([int(action.n) for action in actions])
+        self._state = _is_vector(getattr(env, "state_space", None))
         self.spec = EnvSpec(
             num_agents=len(views),
-            num_actions=most,
+            num_actions=self._can.shape[1],
             obs_dim=self._obs_dim,
-            state_dim=state_dim,
+            state_dim=env.state_space.shape[0] if self._state else self._obs_dim * len(views),
             episode_limit=episode_limit,
         )
 
@@ -76,10 +77,7 @@ class Parallel:
     def _seen(
         self, obs: dict[Any, Any], reward: float, *, terminated: bool, truncated: bool
     ) -> TimeStep:
-        seen = np.zeros((len(self._agents), self._obs_dim), np.float32)
-        for row, agent in zip(seen, self._agents, strict=True):
-            if agent in obs:
-                row[: len(obs[agent])] = obs[agent]
+        seen = pad([obs.get(agent, ()) for agent in self._agents], self._obs_dim)
         here = np.array([agent in self._env.agents for agent in self._agents])
         first = np.arange(self._can.shape[1]) == 0
         state = np.asarray(self._env.state(), np.float32) if self._state else seen.reshape(-1)
@@ -103,9 +101,20 @@ def make(name: str) -> Parallel:
     module_name = name if "." in name else f"mpe2.{name}"
     require("pettingzoo", "pettingzoo", "pip install mpe2")
     package = module_name.partition(".")[0]
-    require(package, "pettingzoo", f"pip install {package}")
-    module = require(module_name, "pettingzoo", f"another name: {package} has no such module")
+    around = require(package, "pettingzoo", f"pip install {package}")
+    inside = [f"{package}.{module.name}" for module in pkgutil.iter_modules(around.__path__)]
+    if module_name.count(".") == 1 and module_name not in inside:
+        raise unknown_name("PettingZoo module", module_name, inside)
+    module = require(module_name, "pettingzoo", f"choose another one of {package}")
     if not hasattr(module, "parallel_env"):
         raise InputError(f"{module_name} has no `parallel_env`: it does not speak that API")
     env = module.parallel_env()
     return Parallel(env, getattr(env.unwrapped, "max_cycles", 1000))
+
+
+MAKERS = {"pettingzoo": make}
+"""The one interface of this module."""
+
+
+def _is_vector(space: Any) -> bool:
+    return len(getattr(space, "shape", None) or ()) == 1

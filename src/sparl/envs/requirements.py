@@ -1,4 +1,4 @@
-"""Packages that only some environments need."""
+"""Modules that only some environments need."""
 
 import importlib
 from types import ModuleType
@@ -15,11 +15,21 @@ def require(module: str, interface: str, install: str) -> ModuleType:
         install: The command that installs it.
 
     Raises:
-        InputError: If it cannot be imported, naming the command.
+        InputError: If it is missing, naming the command, or if its own imports fail.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if is_absent(module, error):
+            raise InputError(
+                f"{interface}: needs the module {module}, which is not installed: {install}"
+            ) from error
         raise InputError(
-            f"{interface}: needs the module {module} ({error}): install it with `{install}`"
+            f"{interface}: {module} is installed, but cannot be imported: {error}. Install what it "
+            "lacks"
         ) from error
+
+
+def is_absent(module: str, error: ImportError) -> bool:
+    """Whether an import failed as the module itself, or a package around it, is not there."""
+    return error.name is not None and f"{module}.".startswith(f"{error.name}.")

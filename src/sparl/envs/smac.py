@@ -150,7 +150,7 @@ def smac(map_name: str) -> Smac:
     """
     _protobuf_in_python()
     install = "pip install git+https://github.com/oxwhirl/smac.git"
-    note = f"{install}  (`pip install smac` is another project)"
+    note = f"{install} (`pip install smac` is another project)"
     module = require("smac.env", "smac", note)
     maps = require("smac.env.starcraft2.maps", "smac", note).get_smac_map_registry()
     if map_name not in maps:
@@ -249,7 +249,7 @@ MAKERS: dict[str, Callable[[str], Smac]] = {"smac": smac, "smacv2": smacv2, "sma
 
 
 def _protobuf_in_python() -> None:
-    """PySC2's messages were compiled for a protobuf older than any that is installed today."""
+    """As workers are started with it, for the one that this process makes for its sizes."""
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
 
 

@@ -109,6 +109,10 @@ class Smax:
         )
 
 
+MAKERS = {"smax": Smax}
+"""The one interface of this module."""
+
+
 def _battle(map_name: str) -> HeuristicEnemySMAX:
     """The environment of `jaxmarl` for a map."""
     options: dict[str, Any] = {

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from sparl.envs.base import TimeStep
+from sparl.envs.padding import pad, possible
 from sparl.envs.requirements import require
 from sparl.errors import unknown_name
 from sparl.spec import EnvSpec
@@ -35,11 +36,10 @@ class Team:
         self._env, self._done, self._clear = env, done, clear
         views = env.observation_space.spaces
         self._obs_dim = max(view.shape[0] for view in views)
-        actions = [int(space.n) for space in env.action_space.spaces]
-        self._can = np.arange(max(actions)) < np.array(actions)[:, None]
+        self._can = possible([int(space.n) for space in env.action_space.spaces])
         self.spec = EnvSpec(
             num_agents=len(views),
-            num_actions=max(actions),
+            num_actions=self._can.shape[1],
             obs_dim=self._obs_dim,
             state_dim=self._obs_dim * len(views),
             episode_limit=episode_limit,
@@ -61,9 +61,7 @@ class Team:
         self._env.close()
 
     def _seen(self, obs: Any, reward: float, *, ended: bool) -> TimeStep:
-        seen = np.zeros((len(self._can), self._obs_dim), np.float32)
-        for row, own in zip(seen, obs, strict=True):
-            row[: len(own)] = own
+        seen = pad(obs, self._obs_dim)
         done = ended and self._done(self._env.unwrapped)
         return TimeStep(
             obs=seen,

@@ -2,7 +2,6 @@
 
 import contextlib
 import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,20 +11,37 @@ from sparl.envs.base import HostEnv, TimeStep
 from sparl.envs.make import make
 from sparl.spec import EnvSpec
 
+LARGEST = float(np.finfo(np.float16).max)
+"""The largest number that the replay can hold."""
+
 
 @dataclass(frozen=True)
-class Order:
-    """What one environment shall do.
+class Reset:
+    """Begin an episode.
 
     Attributes:
-        slot: Which one; it is made when it is first reset.
-        seed: Begin an episode that follows from this seed.
-        actions: Or take a step with these, integers `[n]`.
+        slot: Of which environment; it is made when it is first reset.
+        seed: What the episode follows from.
     """
 
     slot: int
-    seed: int | None = None
-    actions: np.ndarray | None = None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Act:
+    """Take a step.
+
+    Attributes:
+        slot: In which environment.
+        actions: Integers `[n]`.
+    """
+
+    slot: int
+    actions: np.ndarray
+
+
+Order = Reset | Act
 
 
 @dataclass(frozen=True)
@@ -34,9 +50,11 @@ class Broken:
 
     Attributes:
         reason: A sentence.
+        own: Whether the environment itself is to blame, and not one that shared its worker.
     """
 
     reason: str
+    own: bool = True
 
 
 Answer = TimeStep | Broken
@@ -55,29 +73,26 @@ class Worker:
         self._name = name
         self._envs: dict[int, HostEnv] = {}
 
-    def play(self, orders: Sequence[Order]) -> list[Answer]:
-        """Carry the orders out, one after the other."""
-        return [self._play(order) for order in orders]
+    def play(self, order: Order) -> Answer:
+        """Carry an order out."""
+        try:
+            if isinstance(order, Reset):
+                if order.slot not in self._envs:
+                    self._envs[order.slot] = cast(HostEnv, make(self._name))
+                seen = self._envs[order.slot].reset(order.seed)
+            elif order.slot in self._envs:
+                seen = self._envs[order.slot].step(order.actions)
+            else:
+                return Broken("its worker was started anew", own=False)
+            return _checked(seen, self._envs[order.slot].spec)
+        except (Exception, SystemExit) as error:  # Whatever it was, the learner is told.
+            self._forget(order.slot)
+            return Broken(_sentence(error))
 
     def close(self) -> None:
         """Close all environments."""
         for slot in list(self._envs):
             self._forget(slot)
-
-    def _play(self, order: Order) -> Answer:
-        try:
-            if order.seed is None:
-                if order.slot not in self._envs:
-                    return Broken("its worker was started anew")
-                seen = self._envs[order.slot].step(order.actions)
-            else:
-                if order.slot not in self._envs:
-                    self._envs[order.slot] = cast(HostEnv, make(self._name))
-                seen = self._envs[order.slot].reset(order.seed)
-            return _checked(seen, self._envs[order.slot].spec)
-        except Exception as error:  # Whatever it was, the learner is told.
-            self._forget(order.slot)
-            return Broken(_sentence(error))
 
     def _forget(self, slot: int) -> None:
         env = self._envs.pop(slot, None)
@@ -99,19 +114,20 @@ def _checked(seen: TimeStep, spec: EnvSpec) -> TimeStep:
         "truncated": (),
         "won": (),
     }
-    numbers = ("obs", "state", "reward")
+    numbers = {"obs": LARGEST, "state": LARGEST, "reward": float(np.finfo(np.float32).max)}
     plain = {}
     for name, shape in shapes.items():
         plain[name] = np.asarray(getattr(seen, name), np.float32 if name in numbers else bool)
         if plain[name].shape != shape:
             raise ValueError(f"{name} must be {list(shape)}, got {list(plain[name].shape)}")
+    for name, most in numbers.items():
+        if not (np.abs(plain[name]) <= most).all():
+            raise ValueError(f"{name} holds a number that is not finite or beyond {most:.5g}")
     if not plain["avail_actions"].any(axis=1).all():
         raise ValueError("an agent has no available action")
-    if not all(np.isfinite(plain[name]).all() for name in numbers):
-        raise ValueError("an observation, the state or the reward is not finite")
     return TimeStep(**plain)
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

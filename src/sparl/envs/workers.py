@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +18,11 @@ from typing import Any, Protocol
 
 from sparl.envs.requirements import require
 from sparl.envs.worker import Answer, Broken, Order, Worker
+from sparl.errors import unknown_name
+
+START_TIMEOUT = 300.0
+"""Seconds that a worker may take to start Python and to import sparl."""
+_LAST_WORDS = 4096  # Bytes.
 
 
 class LostWorkerError(Exception):
@@ -29,8 +36,8 @@ class RemoteWorker(Protocol):
         """Order something. Whether it is there to do it is seen by `receive`."""
         ...
 
-    def receive(self, timeout: float) -> list[Answer]:
-        """Wait for what came of it, at most so many seconds.
+    def receive(self, deadline: float) -> Answer:
+        """Wait for what came of the next order, until `time.monotonic()` reaches the deadline.
 
         Raises:
             LostWorkerError: If it died or took longer.
@@ -63,84 +70,101 @@ class ProcessWorker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sparl.envs", name, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": _path()},
-                stdin=subprocess.DEVNULL,
+                env=os.environ | _variables(),
+                stdin=subprocess.PIPE,  # Its life line.
                 stdout=self._said,
                 stderr=self._said,
                 # Its own group: Ctrl-C is ours to act on, and a game that it starts dies with it.
                 start_new_session=True,
             )
         self._connection = Connection(ours.detach())
+        self._ready = False
 
     def send(self, orders: Sequence[Order]) -> None:
         """Write the orders into its socket."""
         with contextlib.suppress(OSError):
             self._connection.send(orders)
 
-    def receive(self, timeout: float) -> list[Answer]:
-        """Read its answers."""
+    def receive(self, deadline: float) -> Answer:
+        """Read its next answer."""
+        if not self._ready:
+            begun = time.monotonic()
+            self._read(begun + START_TIMEOUT)
+            self._ready = True
+            deadline += time.monotonic() - begun
+        return self._read(deadline)
+
+    def kill(self) -> None:
+        """Kill its whole group, whose leader may be gone already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def close(self) -> None:
+        """Kill it, and close its socket, its life line and the file of what it said."""
+        self.kill()
+        self._connection.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._said.close()
+
+    def _read(self, deadline: float) -> Any:
         try:
-            if not self._connection.poll(timeout):
-                raise LostWorkerError(f"it did not answer within {timeout:g} s")
+            if not self._connection.poll(max(deadline - time.monotonic(), 0)):
+                raise LostWorkerError("it did not answer in time (--env-timeout)")
             return self._connection.recv()
         except (EOFError, OSError) as error:
             raise LostWorkerError(self._last_words()) from error
 
-    def kill(self) -> None:
-        """Kill its whole group."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-    def close(self) -> None:
-        """Kill it, and close its socket and the file of what it said."""
-        self.kill()
-        self._connection.close()
-        self._said.close()
-
     def _last_words(self) -> str:
-        code = self._process.wait()
-        self._said.seek(0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # A thread may keep it although it has closed its socket.
+            self._process.wait(timeout=2)
+        self.kill()
+        code = self._process.returncode
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(size - _LAST_WORDS, 0))
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return f"its process {how}" + (f": {lines[-1]}" if lines else "")
 
 
 class RayWorker:
-    """An actor on a Ray cluster: the one that `RAY_ADDRESS` names, or a new one on this machine.
+    """An actor on a Ray cluster.
+
+    That is the one that `RAY_ADDRESS` names, else one that runs on this machine, else a new one.
 
     Args:
         name: The environment's name.
-
-    Raises:
-        InputError: If Ray is not installed.
     """
 
     def __init__(self, name: str):
-        self._ray: Any = require("ray", "--workers ray", "pip install ray")
+        self._ray: Any = _require_ray()
         if not self._ray.is_initialized():
             with warnings.catch_warnings():
                 # It forks to execute other programs at once, which JAX's threads survive.
                 warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
                 self._ray.init(log_to_driver=False, include_dashboard=False)
-        options = {"num_cpus": 1, "runtime_env": {"env_vars": {"PYTHONPATH": _path()}}}
-        self._actor = self._ray.remote(**options)(Worker).remote(name)
-        self._answers: Any = None
+        # Without `num_cpus` an actor waits for none: there may be more workers than cores.
+        options = {"scheduling_strategy": "SPREAD", "runtime_env": {"env_vars": _variables()}}
+        self._actor = self._ray.remote(Worker).options(**options).remote(name)
+        self._answers: list[Any] = []
 
     def send(self, orders: Sequence[Order]) -> None:
-        """Call the actor."""
-        self._answers = self._actor.play.remote(list(orders))
+        """Call the actor once for each."""
+        self._answers = [self._actor.play.remote(order) for order in orders]
 
-    def receive(self, timeout: float) -> list[Answer]:
-        """Get what it returned."""
+    def receive(self, deadline: float) -> Answer:
+        """Get what the next call returned."""
         errors = self._ray.exceptions
         try:
-            return self._ray.get(self._answers, timeout=timeout)
+            timeout = max(deadline - time.monotonic(), 0)
+            return self._ray.get(self._answers.pop(0), timeout=timeout)
         except errors.GetTimeoutError as error:
-            raise LostWorkerError(f"it did not answer within {timeout:g} s") from error
-        except errors.RayActorError as error:
-            raise LostWorkerError("its Ray actor died, or the node that it was on") from error
+            raise LostWorkerError("it did not answer in time (--env-timeout)") from error
+        except errors.RayError as error:
+            said = str(error).strip().splitlines() or [""]
+            raise LostWorkerError(f"Ray lost its actor: {said[0]}") from error
 
     def kill(self) -> None:
         """Kill the actor; its node goes on."""
@@ -165,13 +189,15 @@ class Workers:
         name: The environment's name.
         count: How many workers.
         kind: Where they are: one of `KINDS`.
-        timeout: Seconds that one environment may take for one order.
+        timeout: Seconds that an environment may take for one order.
     """
 
     def __init__(self, name: str, *, count: int, kind: str, timeout: float):
         self._start = lambda: KINDS[kind](name)
         self._timeout = timeout
         self._workers: list[RemoteWorker | None] = [None] * count
+        self._killed = False
+        self._lock = threading.Lock()
 
     def play(self, orders: Sequence[Order]) -> dict[int, Answer]:
         """Carry orders out, those of different workers at the same time.
@@ -182,36 +208,49 @@ class Workers:
         shares: dict[int, list[Order]] = defaultdict(list)
         for order in orders:
             shares[order.slot % len(self._workers)].append(order)
-        sent: dict[int, RemoteWorker] = {}
         for index, share in shares.items():
-            sent[index] = self._worker(index)
-            sent[index].send(share)
+            self._worker(index).send(share)
+        deadline = time.monotonic() + self._timeout
         answers: dict[int, Answer] = {}
-        for index, worker in sent.items():
-            share = shares[index]
-            try:
-                seen = worker.receive(self._timeout * len(share))
-            except LostWorkerError as error:
-                self._lose(index)
-                seen = [Broken(str(error))] * len(share)
-            answers |= {order.slot: answer for order, answer in zip(share, seen, strict=True)}
+        for index, share in shares.items():
+            answers |= self._receive(index, share, deadline)
         return answers
 
     def kill(self) -> None:
-        """End all workers at once; whoever is in `play` sees them lost."""
-        for worker in self._workers:
-            if worker is not None:
-                worker.kill()
+        """End all workers at once and for good; whoever is in `play` sees them lost."""
+        with self._lock:
+            self._killed = True
+            for worker in self._workers:
+                if worker is not None:
+                    worker.kill()
 
     def close(self) -> None:
         """End all workers, when nobody is in `play`."""
         for index in range(len(self._workers)):
             self._lose(index)
 
+    def _receive(self, index: int, share: list[Order], deadline: float) -> dict[int, Answer]:
+        """What came of the orders of one worker, in turn: each has the whole time for itself."""
+        answers: dict[int, Answer] = {}
+        for i, order in enumerate(share):
+            try:
+                answers[order.slot] = self._worker(index).receive(deadline)
+            except LostWorkerError as error:
+                self._lose(index)
+                answers[order.slot] = Broken(str(error))
+                for other in share[i + 1 :]:
+                    answers[other.slot] = Broken("its worker was lost", own=False)
+                break
+            deadline = max(deadline, time.monotonic() + self._timeout)
+        return answers
+
     def _worker(self, index: int) -> RemoteWorker:
         worker = self._workers[index]
         if worker is None:
             worker = self._workers[index] = self._start()
+            with self._lock:
+                if self._killed:
+                    worker.kill()
         return worker
 
     def _lose(self, index: int) -> None:
@@ -220,6 +259,29 @@ class Workers:
             worker.close()
 
 
-def _path() -> str:
-    """Where we find modules, so that workers find an environment of one's own, too."""
-    return os.pathsep.join(str(Path(place).absolute()) for place in sys.path)
+def check_workers(kind: str) -> None:
+    """Check that there can be workers of a kind.
+
+    Raises:
+        InputError: If there is no such kind, or what it needs is not installed.
+    """
+    if kind not in KINDS:
+        raise unknown_name("kind of workers", kind, KINDS)
+    if kind == "ray":
+        _require_ray()
+
+
+def _require_ray() -> Any:
+    return require("ray", "--workers ray", "pip install ray")
+
+
+def _variables() -> dict[str, str]:
+    """What a worker's environment variables must say before it starts."""
+    return {
+        # Where we find modules, so that it finds an environment of one's own, too.
+        "PYTHONPATH": os.pathsep.join(str(Path(place).absolute()) for place in sys.path),
+        # There are as many workers as cores, and the learner.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        # PySC2's messages were compiled for a protobuf older than any that is installed today.
+        "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python",
+    }

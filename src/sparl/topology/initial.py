@@ -177,9 +177,10 @@ def _block_counts(
             blocks.append(_counts(own, each, distribution))
             if (name := _starved(own, blocks[-1])) is not None:
                 raise InputError(
-                    f"sparsity {each:.4g} leaves {name} {blocks[-1][name]} links for "
-                    f"{own[name][0]} outputs, fewer than one each; the highest that keeps one per "
-                    f"output everywhere is {_highest_sparsity(enough)}"
+                    f"sparsity {each:.4g} (density {1 - each:.4g}) leaves {name} "
+                    f"{blocks[-1][name]} links for {own[name][0]} outputs, fewer than one each; "
+                    f"the highest that keeps one per output everywhere is "
+                    f"{_highest_sparsity(enough)}"
                 )
         counts |= {name: tuple(block[name] for block in blocks) for name in own}
     return counts

@@ -54,7 +54,7 @@ def explore(
     return jnp.where(explores, greedy_actions(draws, avail_actions), greedy)
 
 
-def epsilon(exploration: ExplorationConfig, env_steps: jax.Array | int) -> jax.Array:
+def epsilon(exploration: ExplorationConfig, env_steps: jax.typing.ArrayLike) -> jax.Array:
     """The share of random actions after `env_steps`."""
-    progress = jnp.minimum(env_steps / exploration.anneal_steps, 1.0)
+    progress = jnp.minimum(jnp.asarray(env_steps) / exploration.anneal_steps, 1.0)
     return exploration.start + (exploration.finish - exploration.start) * progress

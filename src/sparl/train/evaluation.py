@@ -29,7 +29,8 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
     Returns:
         `env`, `env_steps` of the checkpoint, `episodes`, and `per_seed`: for each seed of the run
         its `seed`, `win_rate`, `return` and `episode_length`, means over the episodes. `warnings`
-        has a sentence for each newer checkpoint that is damaged.
+        has a sentence for each newer checkpoint that is damaged, and for each episode that was
+        lost to an environment that broke and played again.
 
     Raises:
         InputError: If the folder is no run or `episodes` is not positive.
@@ -49,6 +50,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
     number = np.int32(_OFFSET + seed)
     try:
         values = program.evaluate(learner.params, learner.topology, program.seeds, number)
+        notes = program.notes()
     finally:
         program.close()
     by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
@@ -56,7 +58,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
         "env": config.env,
         "env_steps": checkpoint.info["books"]["env_steps"],
         "episodes": episodes,
-        "warnings": checkpoint.skipped,
+        "warnings": [*checkpoint.skipped, *notes],
         "per_seed": [
             {"seed": config.seed + i, **{name: value[i] for name, value in by_seed.items()}}
             for i in range(config.num_seeds)

@@ -4,7 +4,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,17 +15,14 @@ from sparl.algorithms import Algorithm
 from sparl.compute import Topology, Tree, bind
 from sparl.config import Config
 from sparl.envs import TimeStep, Workers
-from sparl.envs.worker import Broken, Order
 from sparl.errors import SparlError
-from sparl.nets.inputs import NO_ACTION
 from sparl.replay import Step
 from sparl.replay.ring import empty_step
 from sparl.spec import EnvSpec
 from sparl.train.acting import epsilon, explore, greedy_actions, next_q
+from sparl.train.host_envs import HostEnvs
 from sparl.train.rollout import Finished
 
-PATIENCE = 5
-"""So many episodes may break in a row, in one environment, before a run gives up."""
 _TRAINING, _EVALUATION = range(2)
 
 
@@ -58,19 +54,6 @@ class Acts(NamedTuple):
     hidden: jax.Array
 
 
-@dataclass
-class _Episodes:
-    """`E` environments in the middle of their episodes; arrays of NumPy, which change in place."""
-
-    seen: TimeStep
-    last_actions: np.ndarray
-    hidden: jax.Array
-    fresh: np.ndarray
-    steps: np.ndarray
-    episode_return: np.ndarray
-
-
-@dataclass
 class HostRollout:
     """Epsilon-greedy interaction with environments that are stepped on the host.
 
@@ -79,31 +62,46 @@ class HostRollout:
     makes its updates while workers step. What is collected so depends on the seed and not on who
     was faster.
 
-    Attributes:
+    Args:
         spec: Sizes of the environment.
         algorithm: Whose agents act.
         config: The resolved configuration, of one seed.
-        reward_scale: Factor on rewards, before they are stored or summed.
         start_workers: Makes the workers, when they are first needed.
+
+    Attributes:
+        act: What is compiled: see `_act` for its arguments.
     """
 
-    spec: EnvSpec
-    algorithm: Algorithm
-    config: Config
-    reward_scale: float
-    start_workers: Callable[[], Workers]
-    _thread: ThreadPoolExecutor = field(init=False)
-    _closing: threading.Event = field(default_factory=threading.Event)
-    _pending: Future | None = None
-    _workers: Workers | None = None
-    _episodes: _Episodes | None = None
-    _history: Step | None = None
-    _notes: deque[str] = field(default_factory=deque)
-
-    def __post_init__(self):
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollout")
-        self._in_a_row = dict.fromkeys(range(2 * self.config.num_envs), 0)
+    def __init__(
+        self,
+        spec: EnvSpec,
+        algorithm: Algorithm,
+        config: Config,
+        start_workers: Callable[[], Workers],
+    ):
         self.act: Any = jax.jit(self._act)
+        self._spec, self._algorithm, self._config = spec, algorithm, config
+        self._reward_scale = config.reward_scale or spec.reward_scale
+        self._start_workers = start_workers
+        self._workers: Workers | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollout")
+        self._closing = threading.Event()
+        self._pending: Future | None = None
+        self._notes: deque[str] = deque()
+        self._envs = {
+            purpose: HostEnvs(
+                config.env,
+                spec,
+                count=config.num_envs,
+                first_slot=purpose * config.num_envs,
+                source=(config.seed, purpose),
+                workers=self._open_workers,
+                notes=self._notes,
+            )
+            for purpose in (_TRAINING, _EVALUATION)
+        }
+        self._hidden: jax.Array | None = None
+        self._history: Step | None = None
 
     def init(self, key: jax.Array) -> HostRolloutState:
         """Before the first step."""
@@ -111,11 +109,11 @@ class HostRollout:
 
     def finished_shapes(self) -> Finished:
         """Shapes and types of what `collect` returns, with a leading axis for its one seed."""
-        limit, chunk, envs = self.spec.episode_limit, self.config.chunk, self.config.num_envs
+        limit, chunk, envs = self._spec.episode_limit, self._config.chunk, self._config.num_envs
 
         def zeros() -> Finished:
             def rows(count: int) -> Step:
-                row = empty_step(self.spec)
+                row = empty_step(self._spec)
                 return jax.tree.map(lambda x: jnp.zeros((1, count, envs, *x.shape), x.dtype), row)
 
             each = (1, chunk, envs)
@@ -133,16 +131,17 @@ class HostRollout:
 
     def act_shapes(self) -> tuple:
         """Shapes and types of the arguments of `act` but for the weights and their links."""
-        spec, envs = self.spec, self.config.num_envs
+        spec, envs = self._spec, self._config.num_envs
         n = spec.num_agents
         return jax.eval_shape(
             lambda: (
                 jax.random.key(0),
+                jnp.zeros((), jnp.int32),
                 jnp.zeros(()),
                 jnp.zeros((envs, n, spec.obs_dim)),
                 jnp.zeros((envs, n, spec.num_actions), bool),
                 jnp.zeros((envs, n), jnp.int32),
-                self.algorithm.initial_hidden(envs * n),
+                self._algorithm.initial_hidden(envs * n),
                 jnp.zeros(envs, bool),
             )
         )
@@ -158,13 +157,14 @@ class HostRollout:
             state: What the last call returned.
 
         Raises:
-            SparlError: If an environment breaks again and again.
+            BrokenEnvironmentError: If an environment breaks again and again.
         """
         weights = jax.tree.map(jnp.copy, (params, topology))  # The learner donates its own.
         pending = self._pending or self._thread.submit(self._chunk, weights, state)
         self._pending = None
         state, finished = pending.result()
-        self._pending = self._thread.submit(self._chunk, weights, state)
+        if int(state.env_steps[0]) < self._config.total_steps:
+            self._pending = self._thread.submit(self._chunk, weights, state)
         return state, finished
 
     def evaluate(
@@ -174,9 +174,12 @@ class HostRollout:
 
         Returns:
             Means over the episodes, `[1]`: `win_rate`, `return` and `episode_length`.
+
+        Raises:
+            BrokenEnvironmentError: If an environment breaks again and again.
         """
         del seeds  # There is one, the configuration's.
-        play = partial(self._evaluate, params, topology, int(number))
+        play = partial(self._evaluate, (params, topology), int(number))
         return self._thread.submit(play).result()
 
     def notes(self) -> list[str]:
@@ -192,6 +195,13 @@ class HostRollout:
         if self._workers is not None:
             self._workers.close()
 
+    def _open_workers(self) -> Workers:
+        if self._closing.is_set():
+            raise SparlError("the environments are closed")
+        if self._workers is None:
+            self._workers = self._start_workers()
+        return self._workers
+
     # Acting.
 
     def _act(
@@ -199,6 +209,7 @@ class HostRollout:
         params: Tree,
         topology: Topology,
         key: jax.Array,
+        step: jax.Array,
         share: jax.Array,
         obs: jax.Array,
         avail_actions: jax.Array,
@@ -208,166 +219,95 @@ class HostRollout:
     ) -> Acts:
         weights = bind(*jax.tree.map(lambda x: x[0], (params, topology)))
         hidden = jnp.where(jnp.repeat(fresh, last_actions.shape[1]), 0, hidden)
-        actions = self.spec.num_actions
-        q, hidden = next_q(self.algorithm, actions, weights, obs, last_actions, hidden)
+        actions = self._spec.num_actions
+        q, hidden = next_q(self._algorithm, actions, weights, obs, last_actions, hidden)
         greedy = greedy_actions(q, avail_actions)
+        key = jax.random.fold_in(key, step)
         return Acts(greedy, explore(key, greedy, avail_actions, share), hidden)
 
-    def _decide(self, weights: tuple, key: jax.Array, share: float, now: _Episodes) -> Acts:
+    def _decide(
+        self,
+        weights: tuple,
+        key: jax.Array,
+        step: int,
+        share: float,
+        envs: HostEnvs,
+        hidden: jax.Array,
+    ) -> Acts:
         acts = self.act(
             *weights,
             key,
+            np.int32(step),
             np.float32(share),
-            now.seen.obs,
-            now.seen.avail_actions,
-            now.last_actions,
-            now.hidden,
-            now.fresh,
+            envs.seen.obs,
+            envs.seen.avail_actions,
+            envs.last_actions,
+            hidden,
+            envs.fresh,
         )
-        now.hidden = acts.hidden
         return acts._replace(greedy=np.asarray(acts.greedy), actions=np.asarray(acts.actions))
+
+    def _initial_hidden(self) -> jax.Array:
+        return self._algorithm.initial_hidden(self._config.num_envs * self._spec.num_agents)
 
     # Playing.
 
     def _chunk(self, weights: tuple, state: HostRolloutState) -> tuple[HostRolloutState, Finished]:
-        limit, chunk = self.spec.episode_limit, self.config.chunk
+        config, limit, envs = self._config, self._spec.episode_limit, self._envs[_TRAINING]
+        every = np.arange(config.num_envs)
         key, chunk_key = jax.random.split(state.key[0])
-        keys = jax.random.split(chunk_key, chunk)
         env_steps = int(state.env_steps[0])
-        if self._episodes is None:
-            self._episodes = self._begin(_TRAINING, (env_steps,))
-        now = self._episodes
+        shares = epsilon(config.exploration, env_steps + config.num_envs * np.arange(config.chunk))
+        if self._hidden is None:
+            self._hidden = self._initial_hidden()
+            envs.begin(every, (env_steps,))
         done = jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), self.finished_shapes())
         if self._history is not None:
             for row, old in zip(done.rows, self._history, strict=True):
                 row[:limit] = old[-limit:]
-        for k in range(chunk):
-            share = epsilon(self.config.exploration, env_steps)
-            acts = self._decide(weights, keys[k], float(share), now)
-            _write(done.rows, limit + k, now.seen, acts)
-            every = np.arange(self.config.num_envs)
-            done.ended[k], broken = self._step(_TRAINING, now, acts.actions, every)
-            _write(done.final, k, now.seen, acts)
+        for k, share in enumerate(np.asarray(shares).tolist()):
+            acts = self._decide(weights, chunk_key, k, share, envs, self._hidden)
+            self._hidden = acts.hidden
+            _write(done.rows, limit + k, envs.seen, acts)
+            done.ended[k], lost = envs.step(acts.actions, every, self._reward_scale)
+            _write(done.final, k, envs.seen, acts)
             # Rewards and ends belong to the row of what was seen before them.
-            done.rows.reward[limit + k] = now.seen.reward * self.reward_scale
-            done.rows.terminated[limit + k] = now.seen.terminated
-            done.length[k] = now.steps
-            done.episode_return[k] = now.episode_return
-            done.won[k] = now.seen.won
-            done.broken[...] += broken.sum()
-            env_steps += self.config.num_envs
-            self._begin_again(_TRAINING, now, (env_steps,), np.flatnonzero(done.ended[k] | broken))
+            done.rows.reward[limit + k] = envs.seen.reward * self._reward_scale
+            done.rows.terminated[limit + k] = envs.seen.terminated
+            done.length[k] = envs.steps
+            done.episode_return[k] = envs.episode_return
+            done.won[k] = envs.seen.won
+            env_steps += config.num_envs
+            envs.begin(np.flatnonzero(done.ended[k] | lost), (env_steps,))
+        done.broken[...] = sum(each.broken for each in self._envs.values())
+        for each in self._envs.values():
+            each.broken = 0
         self._history = done.rows
         state = HostRolloutState(key[None], jnp.full(1, env_steps, jnp.int32))
         return state, jax.tree.map(lambda x: x[None], done)
 
-    def _evaluate(self, params: Tree, topology: Topology, number: int) -> dict[str, np.ndarray]:
-        wanted, envs = self.config.eval_episodes, self.config.num_envs
-        key = jax.random.key(0)  # Greedy agents draw nothing.
-        now = self._begin(_EVALUATION, (number,))
-        begun, playing = min(wanted, envs), np.arange(envs) < wanted
-        steps = 0
+    def _evaluate(self, weights: tuple, number: int) -> dict[str, np.ndarray]:
+        wanted, envs = self._config.eval_episodes, self._envs[_EVALUATION]
+        playing = np.arange(self._config.num_envs) < wanted
+        begun = int(playing.sum())
+        envs.begin(np.flatnonzero(playing), (number,))
         found: dict[str, list[float]] = {"win_rate": [], "return": [], "episode_length": []}
+        key, hidden, steps = jax.random.key(0), self._initial_hidden(), 0
         while playing.any():
-            acts = self._decide((params, topology), key, 0.0, now)
-            ended, broken = self._step(_EVALUATION, now, acts.actions, np.flatnonzero(playing))
+            acts = self._decide(weights, key, steps, 0.0, envs, hidden)
+            hidden = acts.hidden
+            ended, lost = envs.step(acts.actions, np.flatnonzero(playing), self._reward_scale)
             steps += 1
             for e in np.flatnonzero(ended):
-                found["win_rate"].append(float(now.seen.won[e]))
-                found["return"].append(float(now.episode_return[e]))
-                found["episode_length"].append(float(now.steps[e]))
-            # One that broke is played again; one that has ended makes room for the next.
+                found["win_rate"].append(float(envs.seen.won[e]))
+                found["return"].append(float(envs.episode_return[e]))
+                found["episode_length"].append(float(envs.steps[e]))
+            # One that was lost is played again; one that has ended makes room for the next.
             more = np.flatnonzero(ended)[: wanted - begun]
             begun += len(more)
             playing[np.setdiff1d(np.flatnonzero(ended), more)] = False
-            again = np.union1d(more, np.flatnonzero(broken))
-            self._begin_again(_EVALUATION, now, (number, steps), again)
+            envs.begin(np.union1d(more, np.flatnonzero(lost)), (number, steps))
         return {name: np.array([np.mean(values)]) for name, values in found.items()}
-
-    def _step(
-        self, purpose: int, now: _Episodes, actions: np.ndarray, which: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Step environments; whether each one's episode has ended, or broken `[E]`."""
-        orders = [Order(self._slot(purpose, e), actions=actions[e]) for e in which]
-        broken = self._order(orders, now)
-        now.last_actions = actions.astype(np.int32)
-        now.fresh[:] = False
-        now.steps += 1
-        now.episode_return += now.seen.reward * self.reward_scale
-        # The limit also where the environment has none, as an episode must fit its place.
-        late = now.steps >= self.spec.episode_limit
-        ended = np.isin(np.arange(len(broken)), which) & ~broken
-        ended &= now.seen.terminated | now.seen.truncated | late
-        for e in np.flatnonzero(ended):
-            self._in_a_row[self._slot(purpose, e)] = 0
-        return ended, broken
-
-    def _begin(self, purpose: int, origin: tuple[int, ...]) -> _Episodes:
-        spec, envs = self.spec, self.config.num_envs
-        n = spec.num_agents
-        now = _Episodes(
-            seen=TimeStep(
-                obs=np.zeros((envs, n, spec.obs_dim), np.float32),
-                state=np.zeros((envs, spec.state_dim), np.float32),
-                avail_actions=np.ones((envs, n, spec.num_actions), bool),
-                reward=np.zeros(envs, np.float32),
-                terminated=np.zeros(envs, bool),
-                truncated=np.zeros(envs, bool),
-                won=np.zeros(envs, bool),
-            ),
-            last_actions=np.full((envs, n), NO_ACTION, np.int32),
-            hidden=self.algorithm.initial_hidden(envs * n),
-            fresh=np.ones(envs, bool),
-            steps=np.zeros(envs, np.int32),
-            episode_return=np.zeros(envs, np.float32),
-        )
-        self._begin_again(purpose, now, origin, np.arange(envs))
-        return now
-
-    def _begin_again(
-        self, purpose: int, now: _Episodes, origin: tuple[int, ...], which: np.ndarray
-    ) -> None:
-        """Begin new episodes, as often as it takes."""
-        now.last_actions[which] = NO_ACTION
-        now.fresh[which] = True
-        now.steps[which] = 0
-        now.episode_return[which] = 0
-        attempt = 0
-        while len(which):
-            orders = []
-            for e in which:
-                source = (self.config.seed, purpose, *origin, int(e), attempt)
-                seed = int(np.random.SeedSequence(source).generate_state(1)[0])
-                orders.append(Order(self._slot(purpose, e), seed=seed))
-            which = which[self._order(orders, now)[which]]
-            attempt += 1
-
-    def _order(self, orders: list[Order], now: _Episodes) -> np.ndarray:
-        """Have orders carried out and take in what was seen; which have broken `[E]`."""
-        if self._closing.is_set():
-            raise SparlError("the environments are closed")
-        if self._workers is None:
-            self._workers = self.start_workers()
-        broken = np.zeros(self.config.num_envs, bool)
-        for slot, answer in self._workers.play(orders).items():
-            e = slot % self.config.num_envs
-            if isinstance(answer, Broken):
-                broken[e] = True
-                self._count_broken(slot, answer.reason)
-                continue
-            for into, value in zip(now.seen, answer, strict=True):
-                into[e] = value
-        return broken
-
-    def _count_broken(self, slot: int, reason: str) -> None:
-        self._in_a_row[slot] += 1
-        env = f"environment {slot % self.config.num_envs} ({self.config.env})"
-        self._notes.append(f"{env} broke: {reason}. Its episode is lost; it begins another one")
-        if self._in_a_row[slot] >= PATIENCE:
-            raise SparlError(f"{env} broke {PATIENCE} times in a row, at last: {reason}")
-
-    def _slot(self, purpose: int, e: Any) -> int:
-        return purpose * self.config.num_envs + int(e)
 
 
 def _write(rows: Step, index: int, seen: TimeStep, acts: Acts) -> None:

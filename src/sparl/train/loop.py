@@ -2,7 +2,8 @@
 
 A chunk steps all environments, stores the episodes that ended and makes one update for each.
 Between chunks the loop logs, evaluates, saves checkpoints and heeds Ctrl-C. All that it decides
-follows from the state that a checkpoint holds, so a resumed run continues bit for bit.
+follows from the state that a checkpoint holds, so a resumed run continues bit for bit (but for
+environments on the host, whose running episodes no checkpoint can hold).
 """
 
 import time
@@ -28,6 +29,7 @@ from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.clock import Clock
 from sparl.train.folder import RunFolder
+from sparl.train.host_envs import BrokenEnvironmentError
 from sparl.train.learner import LearnerState, UpdateMetrics
 from sparl.train.logging import JsonlLogger, Logger, Record
 from sparl.train.masks import save_masks
@@ -36,6 +38,9 @@ from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result
 from sparl.train.signals import stop_requests
 from sparl.train.summary import layer_table, measured_sparsity, summarise
+
+FREE = ("compute", "workers", "num_workers", "env_timeout")
+"""What a run may change when it is resumed: each machine computes as it can."""
 
 
 class RunInterruptedError(SparlError):
@@ -94,7 +99,8 @@ def resume(
         console: Where progress is shown; by default nowhere.
 
     Returns:
-        What `result.json` holds, the same as if the run had never stopped.
+        What `result.json` holds, the same as if the run had never stopped (but for environments
+        on the host, whose running episodes begin anew).
 
     Raises:
         InputError: If the folder is no run, or its `config.json` has been changed.
@@ -152,6 +158,13 @@ class _Run:
                     if stop.requested:
                         self._stop(state)
                 return self._finish(state)
+            except BrokenEnvironmentError as error:
+                self.store.wait()
+                raise BrokenEnvironmentError(
+                    f"{error}. Training has stopped; mend the environment, or give it more time "
+                    f"(env_timeout in {self.folder.config}), and `sparl resume "
+                    f"{self.folder.path}` continues from {self._last_checkpoint()}"
+                ) from error
             except KeyboardInterrupt as error:
                 raise RunInterruptedError(
                     f"interrupted; `sparl resume {self.folder.path}` continues from "
@@ -176,8 +189,9 @@ class _Run:
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
-        # In which form weights are held is for each machine to choose.
-        if checkpoint.info["config"] | {"compute": self.config.compute} != asdict(self.config):
+        saved = asdict(Config.from_json(checkpoint.info["config"], "the checkpoint"))
+        free = {name: getattr(self.config, name) for name in FREE}
+        if saved | free != asdict(self.config):
             raise InputError(
                 f"{self.folder.config} has been changed since the checkpoint was written: change "
                 "it back to resume, or train into another folder with `sparl train --config`"
@@ -234,8 +248,7 @@ class _Run:
     def _chunk(self, state: TrainState) -> TrainState:
         rollout, ring, learner = state
         rollout, finished = self.program.collect(learner.params, learner.topology, rollout)
-        for note in self.program.notes():
-            self.display.message(note)
+        self._show_notes()
         before = np.asarray(self.books.episodes)
         self.books.count_episodes(finished)
         counts = np.asarray(self.books.episodes) - before
@@ -358,6 +371,7 @@ class _Run:
         number = np.int32(len(self.books.evaluations) + 1)
         learner = state.learner
         values = self.program.evaluate(learner.params, learner.topology, self.program.seeds, number)
+        self._show_notes()
         self._log(self.books.evaluation_records(values))
         if min(self.books.episodes) > 0:
             self._log(self.books.records("network", self.program.diagnose(learner, state.ring)))
@@ -379,6 +393,10 @@ class _Run:
             live_from,
         )
         self.saved = self.books.env_steps
+
+    def _show_notes(self) -> None:
+        for note in self.program.notes():
+            self.display.message(note)
 
     def _log(self, records: list[Record]) -> None:
         for record in records:

@@ -285,7 +285,7 @@ def _rollout(
     config: Config, env: envs.JaxEnv | envs.HostEnv, algorithm: algorithms.Algorithm
 ) -> Rollout | HostRollout:
     """What plays, by where the environment is stepped."""
-    reward_scale = config.reward_scale or env.spec.reward_scale
+    envs.check_workers(config.workers)
     if isinstance(env, envs.HostEnv):
         env.close()  # Workers make their own.
         if config.num_seeds > 1:
@@ -293,14 +293,16 @@ def _rollout(
                 f"{config.env} is stepped on the host, where seeds cannot share a program: train "
                 "each by itself, with --seed"
             )
+        # Whoever has a cluster has one for all of them.
+        most = config.num_envs if config.workers == "ray" else os.cpu_count() or 1
         start = partial(
             envs.Workers,
             config.env,
-            count=config.num_workers or min(config.num_envs, os.cpu_count() or 1),
+            count=config.num_workers or min(config.num_envs, most),
             kind=config.workers,
             timeout=config.env_timeout,
         )
-        return HostRollout(env.spec, algorithm, config, reward_scale, start)
+        return HostRollout(env.spec, algorithm, config, start)
     for name in ("workers", "num_workers", "env_timeout"):
         value, default = getattr(config, name), getattr(Config(), name)
         if value != default:
@@ -314,7 +316,7 @@ def _rollout(
         algorithm=algorithm,
         num_envs=config.num_envs,
         chunk=config.chunk,
-        reward_scale=reward_scale,
+        reward_scale=config.reward_scale or env.spec.reward_scale,
         exploration=config.exploration,
         anywhere=partial(any_seed, num_seeds=config.num_seeds),
     )
@@ -363,7 +365,7 @@ def _form(config: Config) -> str:
                 "the kernels multiply by one network for all agents: with --network.agents "
                 "separate choose --compute masked or auto"
             )
-        wanted = "masked"
+        wanted = "masked" if wanted == "auto" else wanted
     return choose(wanted, sparsity)
 
 
