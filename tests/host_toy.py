@@ -1,5 +1,6 @@
 """The toy environment on the host, and what can go wrong with one."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -109,6 +110,15 @@ class NoClose:
 
 class NoSpec(HostToy):
     spec = None
+
+
+def empty_spec():
+    return dataclasses.replace(Toy.spec, num_agents=0)
+
+
+class Gym(HostToy):
+    def step(self, actions):
+        return np.zeros((2, 3)), 0.0, False, False, {}
 
 
 def broken_factory():

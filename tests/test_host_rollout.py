@@ -136,9 +136,16 @@ def test_an_environment_that_never_works_ends_the_run():
         fill(program)
 
 
-def test_a_wrong_shape_is_named():
-    message = r"obs must be \[2, 3\], got \[2, 2\]"
-    with program_of("Narrow") as program, pytest.raises(SparlError, match=message):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Narrow", r"what `reset` returned will not do: obs must be \[2, 3\], got \[2, 2\]"),
+        ("Gym", r"what `step` returned will not do: it must be a sparl.envs.TimeStep, got tuple"),
+        ("Large", r"what `reset` returned will not do: obs holds a number that is not finite"),
+    ],
+)
+def test_a_wrong_answer_is_named(name, message):
+    with program_of(name) as program, pytest.raises(SparlError, match=message):
         fill(program)
 
 
@@ -209,11 +216,6 @@ def test_a_hang_is_held_against_its_own_environment_alone():
         assert workers.play(acts)[0] == Broken("its worker was started anew", own=False)
     finally:
         workers.close()
-
-
-def test_numbers_that_the_replay_cannot_hold_are_named():
-    with program_of("Large") as program, pytest.raises(SparlError, match="obs holds a number"):
-        fill(program)
 
 
 def test_several_seeds_are_refused():

@@ -258,6 +258,26 @@ def test_every_panel_shows_the_masks(env_steps, shown):
     assert [text.split()[0] for text in texts[-len(names) :]] == names
 
 
+def rows_apart(axes):
+    """Where lines cut a mask, and what its parts are called."""
+    cuts = [line.get_ydata()[0] for line in axes.lines]
+    return cuts, [label.get_text() for label in axes.get_yticklabels(minor=True)]
+
+
+def test_rows_are_told_apart_by_gate_or_by_agent():
+    shapes = {"agent/fc1/w": (24, 5), "agent/rnn/w_hh": (48, 4), "mixer/hyper_w1/0/w": (6, 3)}
+    history = make_history([0], shapes)
+    fc1, gru, mixer = (row[0] for row in rows_of(mask_figure.draw(history, title=""), 1))
+    assert rows_apart(fc1) == ([], [])
+    assert rows_apart(gru) == ([16, 32], ["r", "z", "n"])
+    own = mask_figure.draw(history, title="", agents=4)
+    fc1, gru, mixer = (row[0] for row in rows_of(own, 1))
+    assert rows_apart(fc1) == ([6, 12, 18], ["0", "1", "2", "3"])
+    assert rows_apart(gru) == ([12, 24, 36], ["0", "1", "2", "3"])
+    assert rows_apart(mixer) == ([], [])
+    assert any("the agents" in text.get_text() for text in own.texts)
+
+
 def test_moments_are_titled_in_short():
     figure = mask_figure.draw(make_history([0, 1000, 500_200, 1_000_000, 1_500_000]), title="")
     titles = [axes.get_title() for axes in figure.axes[:4]]

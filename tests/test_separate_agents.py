@@ -198,7 +198,8 @@ def test_every_agents_parameters_are_counted(program_of, algorithm):
     [
         ("stalker=0.1", "leaves out zealot of smax:3m"),
         ("stalker=0.1,zealot=0.1,marine=0.2", "unknown unit of smax:3m 'marine'"),
-        ("stalker=0.1,zealot=2", "each density in (0, 1]"),
+        ("stalker=0.1,zealot=2", "density in (0, 1]"),
+        ("stalker=0.1,stalker=0.2,zealot=0.1", "each unit once"),
         ("stalker", "must be UNIT=DENSITY"),
         ("stalker=x,zealot=0.1", "must be UNIT=DENSITY"),
     ],

@@ -160,7 +160,7 @@ def _require_used(config: Config) -> None:
             flag = "--" + name.rstrip("_").replace("_", "-")
             raise InputError(
                 f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} at its "
-                f"default {default}, or choose --{choice} {' or '.join(parts)}"
+                f"default {default or 'of none'}, or choose --{choice} {' or '.join(parts)}"
             )
 
 

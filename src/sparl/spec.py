@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from sparl.errors import InputError
+
 
 @dataclass(frozen=True)
 class EnvSpec:
@@ -25,3 +27,10 @@ class EnvSpec:
     episode_limit: int
     reward_scale: float = 1.0
     agent_types: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for name in ("num_agents", "num_actions", "obs_dim", "state_dim", "episode_limit"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} of an EnvSpec must be at least 1, got {getattr(self, name)}"
+                )

@@ -84,10 +84,15 @@ class Worker:
                 seen = self._envs[order.slot].step(order.actions)
             else:
                 return Broken("its worker was started anew", own=False)
-            return _checked(seen, self._envs[order.slot].spec)
         except (Exception, SystemExit) as error:  # Whatever it was, the learner is told.
             self._forget(order.slot)
             return Broken(_sentence(error))
+        called = "reset" if isinstance(order, Reset) else "step"
+        try:
+            return _checked(seen, self._envs[order.slot].spec)
+        except (TypeError, ValueError) as error:
+            self._forget(order.slot)
+            return Broken(f"what `{called}` returned will not do: {error}")
 
     def close(self) -> None:
         """Close all environments."""
@@ -104,6 +109,8 @@ class Worker:
 
 def _checked(seen: TimeStep, spec: EnvSpec) -> TimeStep:
     """In plain arrays of the shapes that the sizes promise."""
+    if not isinstance(seen, TimeStep):
+        raise TypeError(f"it must be a sparl.envs.TimeStep, got {type(seen).__name__}")
     n = spec.num_agents
     shapes = {
         "obs": (n, spec.obs_dim),

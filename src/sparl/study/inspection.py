@@ -65,6 +65,7 @@ def inspect(
             picture,
             title=f"{config.algorithm} / {config.method} on "
             f"{config.env}, sparsity {config.sparsity:g}",
+            agents=1 if config.network.agents == "shared" else program.spec.num_agents,
         )
     return {
         "env_steps": last,

@@ -1,6 +1,8 @@
 """How masks moved over training, after figures 11 and 19-25 of MAST (Hu et al., NeurIPS 2024)."""
 
 import io
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +32,9 @@ _CURVE_WIDTH, _CURVE_GAP = 200, 72
 _SMALL, _MEDIUM, _LARGE = 7.5, 8.5, 11  # Font sizes, in points.
 
 
-def save(history: dict[int, dict[str, np.ndarray]], path: Path, *, title: str) -> None:
+def save(
+    history: dict[int, dict[str, np.ndarray]], path: Path, *, title: str, agents: int = 1
+) -> None:
     """Write the picture of `draw` as a PNG, in full or not at all.
 
     Raises:
@@ -38,7 +42,7 @@ def save(history: dict[int, dict[str, np.ndarray]], path: Path, *, title: str) -
     """
     if not path.parent.is_dir():
         raise SparlError(f"could not write {path}: there is no folder {path.parent}; create it")
-    canvas = FigureCanvasAgg(draw(history, title=title))
+    canvas = FigureCanvasAgg(draw(history, title=title, agents=agents))
     png = io.BytesIO()
     canvas.print_png(png)
     try:
@@ -49,7 +53,7 @@ def save(history: dict[int, dict[str, np.ndarray]], path: Path, *, title: str) -
         ) from error
 
 
-def draw(history: dict[int, dict[str, np.ndarray]], *, title: str) -> Figure:
+def draw(history: dict[int, dict[str, np.ndarray]], *, title: str, agents: int = 1) -> Figure:
     """Draw masks over training, one row of panels for each layer.
 
     From left to right: the mask at up to four moments; the links of each output and of each input,
@@ -60,6 +64,7 @@ def draw(history: dict[int, dict[str, np.ndarray]], *, title: str) -> Figure:
         history: Masks by name, booleans `[out, in]`, by env steps, ascending: at least one moment,
             and at each the same names and shapes.
         title: What stands above it all.
+        agents: How many agents' networks the weights of the agent stack.
     """
     env_steps = np.array(list(history))
     layers = {
@@ -78,10 +83,12 @@ def draw(history: dict[int, dict[str, np.ndarray]], *, title: str) -> Figure:
         height=_TOP + sum(_ABOVE + grid.height + _BELOW for grid in grids.values()),
     )
     drawn = f"dark: a link; {len(layers)} of {len(next(iter(history.values())))} weights drawn"
-    _draw_head(page, lefts, title, drawn, env_steps, gated=any(map(_is_gru, layers)))
+    parts = {name: _parts(name, agents) for name in layers}
+    _draw_head(page, lefts, title, drawn, env_steps, _legend(layers, agents))
     top = _TOP
     for name, masks in layers.items():
-        _draw_row(page, lefts, top + _ABOVE, name, grids[name], env_steps, masks, chosen)
+        place = (page, lefts, top + _ABOVE)
+        _draw_row(*place, name, grids[name], env_steps, masks, chosen, parts[name])
         top += _ABOVE + grids[name].height + _BELOW
     return page.figure
 
@@ -97,6 +104,23 @@ def _choose_moments(env_steps: np.ndarray) -> list[int]:
     wanted = np.linspace(env_steps[0], env_steps[-1], _MOMENTS)
     nearest = np.abs(env_steps[:, None] - wanted).argmin(axis=0)
     return sorted(set(nearest.tolist()))
+
+
+def _parts(name: str, agents: int) -> list[str]:
+    """What the rows of a weight are made of, in equal parts."""
+    if agents > 1 and _is_stacked(name):
+        return [str(agent) for agent in range(agents)]
+    return ["r", "z", "n"] if _is_gru(name) else [""]
+
+
+def _legend(names: Iterable[str], agents: int) -> str:
+    if agents > 1 and any(map(_is_stacked, names)):
+        return "numbers: the agents, each with outputs of its own"
+    return "r, z, n: the gates of the GRU" if any(map(_is_gru, names)) else ""
+
+
+def _is_stacked(name: str) -> bool:
+    return name.startswith(("agent/", "central_agent/"))
 
 
 def _is_gru(name: str) -> bool:
@@ -192,13 +216,11 @@ def _draw_head(
     title: str,
     drawn: str,
     env_steps: np.ndarray,
-    *,
-    gated: bool,
+    legend: str,
 ) -> None:
     page.text(_LEFT, 44, title, size=_LARGE, weight="bold")
     page.text(_LEFT, 79, drawn, size=_SMALL)
-    if gated:
-        page.text(_LEFT, 104, "r, z, n: the gates of the GRU", size=_SMALL)
+    page.text(_LEFT, 104, legend, size=_SMALL)
     first, last = _short(env_steps[0]), _short(env_steps[-1])
     page.legend(lefts[-3], 104, {f"at {first} env steps": _GREY, f"at {last} env steps": _BLUE})
     shares = {"initial links still there": _BLUE, "moved since last snapshot": _ORANGE}
@@ -214,6 +236,7 @@ def _draw_row(
     env_steps: np.ndarray,
     masks: np.ndarray,
     chosen: list[int],
+    parts: list[str],
 ) -> None:
     """All panels of one layer, its masks `[moments, out, in]`."""
     heading = (
@@ -226,7 +249,7 @@ def _draw_row(
     images = grid.pool(masks[chosen])
     for i, image in enumerate(images):
         axes = page.axes(lefts[i], top, grid.width, grid.height)
-        _draw_mask(axes, image, grid, images.max() or 1.0, gated=_is_gru(name), labelled=i == 0)
+        _draw_mask(axes, image, grid, images.max() or 1.0, parts, labelled=i == 0)
         axes.set_title(f"{_short(env_steps[chosen[i]])} env steps", fontsize=_SMALL)
     panels = [page.axes(left, top, _CURVE_WIDTH, grid.height) for left in lefts[-3:]]
     _draw_counts(panels[0], masks[0].sum(axis=1), masks[-1].sum(axis=1), "output")
@@ -235,9 +258,15 @@ def _draw_row(
 
 
 def _draw_mask(
-    axes: Axes, image: np.ndarray, grid: _Grid, darkest: float, *, gated: bool, labelled: bool
+    axes: Axes,
+    image: np.ndarray,
+    grid: _Grid,
+    darkest: float,
+    parts: list[str],
+    *,
+    labelled: bool,
 ) -> None:
-    """One mask. Dark is a link, or, where links share dots, the most crowded dot of the row."""
+    """One mask, its rows in equal parts. Dark is a link, or the most crowded dot of the row."""
     rows, columns = grid.dots[0] * grid.block[0], grid.dots[1] * grid.block[1]
     axes.imshow(
         image,
@@ -250,17 +279,17 @@ def _draw_mask(
         zorder=3,  # Above the frame, which would cover the outermost links.
     )
     axes.spines[:].set_linewidth(0.9)
-    gate = grid.outputs // 3
-    bounds = [0, gate, 2 * gate, grid.outputs] if gated else [0, grid.outputs]
+    bounds = [grid.outputs * i // len(parts) for i in range(len(parts) + 1)]
     for bound in bounds[1:-1]:
         axes.axhline(bound, color=_ORANGE, linewidth=0.6, zorder=4)
     axes.set_xticks([0, grid.inputs] if labelled else [])
-    axes.set_yticks(bounds if labelled else [])
+    axes.set_yticks(([0, grid.outputs] if parts[3:] else bounds) if labelled else [])
     if labelled:
         axes.set_xlabel("inputs", fontsize=_SMALL)
         axes.set_ylabel("outputs", fontsize=_SMALL)
-    if labelled and gated:
-        axes.set_yticks([gate / 2, 1.5 * gate, 2.5 * gate], labels=["r", "z", "n"], minor=True)
+    if labelled and parts[1:]:
+        middles = [(a + b) / 2 for a, b in itertools.pairwise(bounds)]
+        axes.set_yticks(middles, labels=parts, minor=True)
         axes.tick_params(axis="y", which="minor", length=0, labelsize=_MEDIUM, labelcolor=_ORANGE)
 
 

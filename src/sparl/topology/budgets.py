@@ -47,12 +47,13 @@ def _parse(given: str) -> dict[str, float]:
     for entry in given.split(","):
         name, _, density = entry.partition("=")
         try:
-            densities[name.strip()] = value = float(density)
+            value = float(density)
         except ValueError:
             value = 0.0
-        if not 0 < value <= 1:
+        if not 0 < value <= 1 or name.strip() in densities:
             raise InputError(
-                "topology.agent_densities must be UNIT=DENSITY,..., each density in (0, 1], e.g. "
-                f"'stalker=0.14,zealot=0.06'; got {given!r}"
+                "topology.agent_densities must be UNIT=DENSITY,..., each unit once and each "
+                f"density in (0, 1], e.g. 'stalker=0.14,zealot=0.06'; got {given!r}"
             )
+        densities[name.strip()] = value
     return densities

@@ -298,7 +298,7 @@ def _rollout(
         start = partial(
             envs.Workers,
             config.env,
-            count=config.num_workers or min(config.num_envs, most),
+            count=min(config.num_envs, config.num_workers or most),
             kind=config.workers,
             timeout=config.env_timeout,
         )
