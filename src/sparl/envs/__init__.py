@@ -5,8 +5,8 @@ names.
 """
 
 from sparl.envs.base import HostEnv, JaxEnv, TimeStep
-from sparl.envs.make import make
+from sparl.envs.make import make, map_file
 from sparl.envs.smac import Smac
 from sparl.envs.workers import Workers, check_workers
 
-__all__ = ["HostEnv", "JaxEnv", "Smac", "TimeStep", "Workers", "check_workers", "make"]
+__all__ = ["HostEnv", "JaxEnv", "Smac", "TimeStep", "Workers", "check_workers", "make", "map_file"]

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from sparl.envs.base import HostEnv, JaxEnv
 from sparl.envs.requirements import is_absent
@@ -68,6 +69,12 @@ def _check_own(name: str, env: Env) -> None:
             f"{name} must have either `step(actions)` and `close()`, to be stepped on the host, or "
             "`step(key, state, actions)` and no `close`, to be compiled"
         )
+
+
+def map_file(name: str) -> Path | None:
+    """The file that the environment called `name` is read from, if there is one."""
+    interface, _, rest = name.partition(":")
+    return Path(rest) if interface == "smax" and rest.endswith(".toml") else None
 
 
 INTERFACES: dict[str, Callable[[str], Env]] = {

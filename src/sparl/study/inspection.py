@@ -39,7 +39,7 @@ def inspect(
         SparlError: If a mask file is damaged or the picture cannot be written.
     """
     folder = folders.find(run_dir)
-    config = methods.resolve(Config.load(folder.config))
+    config = methods.resolve(folder.load_config())
     index = (config.seed if seed is None else seed) - config.seed
     if not 0 <= index < config.num_seeds:
         last = config.seed + config.num_seeds - 1

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from sparl import methods
-from sparl.config import Config
 from sparl.errors import InputError, SparlError
 from sparl.train import folder as folders
 from sparl.train import snapshot
@@ -41,7 +40,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
     if not 0 <= seed < _OFFSET:
         raise InputError(f"seed must lie in [0, {_OFFSET}), got {seed}")
     folder = folders.find(run_dir)
-    config = methods.resolve(Config.load(folder.config))
+    config = methods.resolve(folder.load_config())
     program = build(replace(config, eval_episodes=episodes, compute="auto"))
     checkpoint = CheckpointStore(folder.checkpoints).restore(log=False)
     if checkpoint is None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparl.config import Config
+from sparl.envs import map_file
 from sparl.errors import InputError, SparlError
+from sparl.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,11 @@ class RunFolder:
     def config(self) -> Path:
         """The configuration that repeats the run."""
         return self.path / "config.json"
+
+    @property
+    def map(self) -> Path:
+        """A copy of the map that was trained on, where that is a file of one's own."""
+        return self.path / "map.toml"
 
     @property
     def metrics(self) -> Path:
@@ -47,6 +54,24 @@ class RunFolder:
     def result(self) -> Path:
         """What came out; there once the run is finished."""
         return self.path / "result.json"
+
+    def load_config(self) -> Config:
+        """The configuration of the run, whose map must be what it was.
+
+        Raises:
+            InputError: If it is not a configuration, or the map's file has gone or changed.
+        """
+        config = Config.load(self.config)
+        source = map_file(config.env)
+        if source is not None and self.map.is_file():
+            now = source.read_bytes() if source.is_file() else None
+            if now != self.map.read_bytes():
+                what = "is not there" if now is None else "has changed since"
+                raise InputError(
+                    f"this run was trained on {source}, which {what}: put back {self.map}, the "
+                    "run's copy of it (a relative path counts from the current folder)"
+                )
+        return config
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -76,7 +101,7 @@ def default_path(config: Config) -> Path:
 
 
 def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
-    """Make a new run folder with its `config.json`.
+    """Make a new run folder with its `config.json`, and a copy of its map if that is a file.
 
     Raises:
         InputError: If the folder holds a run and `overwrite` is not set, holds something else,
@@ -85,6 +110,8 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
             another reason, such as a full disk.
     """
     folder = RunFolder(path)
+    source = map_file(config.env)
+    map_data = None if source is None else source.read_bytes()
     if path.is_symlink() or (path.exists() and not _is_empty(path)):
         if not _is_run(folder):
             raise InputError(f"{path} exists and is not a run: choose another --run-dir")
@@ -99,6 +126,8 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
                 shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         config.save(folder.config)
+        if map_data is not None:
+            write_whole(folder.map, map_data)
     except OSError as error:
         elsewhere = isinstance(error, NotADirectoryError | FileExistsError | PermissionError)
         kind = InputError if elsewhere else SparlError

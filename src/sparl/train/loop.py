@@ -114,7 +114,7 @@ def resume(
             said = f"{run_dir} is finished already; nothing to resume"
             console.print(said, highlight=False, markup=False, soft_wrap=True)
         return Result.load(folder.result)
-    program = build(methods.resolve(Config.load(folder.config)))
+    program = build(methods.resolve(folder.load_config()))
     return _Run(folder, program, loggers, console).run()
 
 
