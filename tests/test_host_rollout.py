@@ -6,17 +6,20 @@ import os
 import signal
 import subprocess
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
 import pytest
 
-from host_toy import UNLUCKY
+from host_toy import UNLUCKY, HostToy
 from sparl.envs import TimeStep, Workers
 from sparl.envs.worker import Act, Broken, Reset
 from sparl.errors import InputError, SparlError
 from sparl.methods import resolve
+from sparl.nets.inputs import NO_ACTION
+from sparl.train.host_envs import HostEnvs
 from sparl.train.program import build
 from test_rollout import CONFIG
 from toy import fill, numbers_of_whole_episodes
@@ -100,6 +103,52 @@ def test_what_is_collected_follows_from_the_seed_and_not_from_who_is_faster():
         return rows
 
     jax.tree.map(np.testing.assert_array_equal, played(0.0), played(0.1))
+
+
+def test_an_episode_begins_without_memory():
+    with program_of("HostToy") as program:
+        learner = program.init(program.seeds).learner
+        rng = np.random.default_rng(0)
+        obs = rng.normal(size=(3, 2, 3)).astype(np.float32)
+        last, avail = np.zeros((3, 2), np.int32), np.ones((3, 2, 3), bool)
+        remembered = jax.numpy.asarray(rng.normal(size=(8, 6)).astype(np.float32))
+
+        def hidden_after(hidden, fresh):
+            seen = (jax.random.key(0), 0, 0.0, obs, avail, last, hidden, np.array(fresh))
+            return program.host.act(learner.params, learner.topology, *seen).hidden
+
+        nothing = hidden_after(jax.numpy.zeros((8, 6)), [False] * 3)
+        mixed = hidden_after(remembered, [False, True, False])
+        np.testing.assert_array_equal(mixed[:, 2:4], nothing[:, 2:4])  # Agents side by side.
+        assert (mixed[:, :2] != nothing[:, :2]).any()
+        assert (mixed[:, 4:] != nothing[:, 4:]).any()
+
+
+def test_new_episodes_have_no_last_action():
+    notes = deque()
+    workers = Workers("python:host_toy:HostToy", count=1, kind="process", timeout=30.0)
+    spec = HostToy.spec
+    given = {"count": 2, "first_slot": 0, "source": (0,), "workers": lambda: workers}
+    envs = HostEnvs("toy", spec, notes=notes, **given)
+    try:
+        envs.begin(np.arange(2), (0,))
+        assert (envs.last_actions == NO_ACTION).all()
+        assert envs.fresh.all()
+        ended = np.zeros(2, bool)
+        for _ in range(6):
+            ended, lost = envs.step(np.ones((2, 2), int), np.arange(2), 1.0)
+            assert not lost.any()
+            assert not envs.fresh.any()
+            if ended.any():
+                break
+        assert (envs.last_actions == 1).all()
+        envs.begin(np.flatnonzero(ended), (1,))
+        np.testing.assert_array_equal(envs.last_actions[:, 0] == NO_ACTION, ended)
+        np.testing.assert_array_equal(envs.fresh, ended)
+        np.testing.assert_array_equal(envs.steps == 0, ended)
+        np.testing.assert_array_equal(envs.episode_return == 0, ended)
+    finally:
+        workers.close()
 
 
 def test_workers_step_while_the_learner_learns():
