@@ -73,7 +73,7 @@ def test_stored_episodes_are_whole(name):
     ],
 )
 def test_a_broken_episode_is_dropped_and_counted(name, reason):
-    patience = {"env_timeout": 2.0} if "anging" in name else {}
+    patience = {"env_timeout": 3.0} if "anging" in name else {}
     broken = 0
     with program_of(name, **patience) as program:
         rollout, ring, learner = program.init(program.seeds)
@@ -152,13 +152,16 @@ def test_new_episodes_have_no_last_action():
 
 
 def test_workers_step_while_the_learner_learns():
-    with program_of("Slow") as program:
+    waited = []
+    with program_of("Slow", chunk=20) as program:
         rollout, _, learner = program.init(program.seeds)
-        rollout, _ = program.collect(learner.params, learner.topology, rollout)
-        time.sleep(1.0)  # The learner is busy: four steps of three environments take 0.16 s.
-        begun = time.perf_counter()
-        program.collect(learner.params, learner.topology, rollout)
-        assert time.perf_counter() - begun < 0.1
+        for _ in range(4):
+            rollout, _ = program.collect(learner.params, learner.topology, rollout)
+            time.sleep(3.0)  # The learner is busy: twenty steps of two environments take 0.8 s.
+            begun = time.perf_counter()
+            rollout, _ = program.collect(learner.params, learner.topology, rollout)
+            waited.append(time.perf_counter() - begun)
+    assert min(waited) < 0.4
 
 
 def test_a_killed_worker_costs_its_running_episodes_alone():
@@ -225,6 +228,8 @@ def test_an_evaluation_plays_as_many_episodes_as_it_should(name):
 def test_nothing_is_left_behind():
     with program_of("HangingAtOnce") as program:
         rollout, _, learner = program.init(program.seeds)
+        host, weights = program.host, (learner.params, learner.topology)
+        host.act = host.act.lower(*weights, *host.act_shapes()).compile()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(program.collect, learner.params, learner.topology, rollout)
             time.sleep(5)  # Until both have begun to hang.
@@ -232,7 +237,7 @@ def test_nothing_is_left_behind():
             assert len(workers_of(os.getpid())) == 2
             begun = time.perf_counter()
             program.close()
-            assert time.perf_counter() - begun < 5  # Not as long as one might wait for an answer.
+            assert time.perf_counter() - begun < 20  # Not as long as one waits for an answer.
             with pytest.raises(SparlError):
                 waiting.result()
     assert workers_of(os.getpid()) == []
@@ -251,14 +256,14 @@ def test_a_game_dies_with_the_worker_that_started_it():
 def test_a_hang_is_held_against_its_own_environment_alone():
     """One worker has all three, of which the second never answers: the others are not blamed."""
     orders = [Reset(slot, seed) for slot, seed in ((0, 1), (1, 3), (2, 1))]
-    workers = Workers("python:host_toy:Hanging", count=1, kind="process", timeout=1.0)
+    workers = Workers("python:host_toy:Hanging", count=1, kind="process", timeout=4.0)
     try:
         assert all(isinstance(seen, TimeStep) for seen in workers.play(orders).values())
         acts = [Act(slot, np.zeros(2, int)) for slot in range(3)]
         assert all(isinstance(seen, TimeStep) for seen in workers.play(acts).values())
         begun = time.perf_counter()
         seen = workers.play(acts)
-        assert time.perf_counter() - begun < 3
+        assert time.perf_counter() - begun < 8  # And not for each of the three.
         assert isinstance(seen[0], TimeStep)
         assert seen[1] == Broken("it did not answer in time (--env-timeout)")
         assert seen[2] == Broken("its worker was lost", own=False)
