@@ -35,6 +35,7 @@ def program_of(name, **changed):
         yield program
     finally:
         program.close()
+        jax.clear_caches()  # A process bears only so many programs.
 
 
 def unlucky(numbers):

@@ -154,6 +154,7 @@ def program_of(monkeypatch):
     jax.config.update("jax_disable_most_optimizations", True)
     yield make
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize(
