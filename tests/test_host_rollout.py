@@ -284,18 +284,3 @@ def test_several_seeds_are_refused():
 def test_workers_are_refused_where_there_are_none():
     with pytest.raises(InputError, match="leave --num-workers at its default 0"):
         build(resolve(dataclasses.replace(CONFIG, env="smax:3m", num_workers=2)))
-
-
-@pytest.mark.slow
-def test_ray_workers_play_the_same_episodes():
-    pytest.importorskip("ray")
-    with program_of("HostToy") as program:
-        expected, _ = fill(program, chunks=4)
-    with program_of("HostToy", workers="ray") as program:
-        ring, _ = fill(program, chunks=4)
-        jax.tree.map(np.testing.assert_array_equal, ring, expected)
-        worker = program.host._workers._workers[0]
-        worker._ray.kill(worker._actor)
-        ring, _ = fill(program, chunks=6)
-        assert any("Ray lost its actor" in note for note in program.notes())
-    numbers_of_whole_episodes(ring)

@@ -1,7 +1,9 @@
 """Whole runs on environments in worker processes, by the `sparl` command."""
 
 import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -60,6 +62,33 @@ def test_two_runs_of_one_seed_are_one(sparl, tmp_path, own_modules):
         assert done.returncode == 0, done.stderr
     assert figures(tmp_path / "a") == figures(tmp_path / "b")
     assert records(tmp_path / "a") == records(tmp_path / "b")
+
+
+@pytest.mark.slow
+def test_workers_on_ray_play_the_same_episodes(sparl, tmp_path, own_modules):
+    for name, workers in (("process", "process"), ("ray", "ray")):
+        options = flags("HostToy", workers=workers, total_steps=2000)
+        done = sparl("train", "--run-dir", tmp_path / name, *options)
+        assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "process") == figures(tmp_path / "ray")
+    assert records(tmp_path / "process") == records(tmp_path / "ray")
+
+
+@pytest.mark.slow
+def test_a_killed_ray_worker_costs_its_episode_alone(sparl, tmp_path, own_modules):
+    folder = tmp_path / "run"
+    options = flags("Slow", workers="ray", total_steps=2000)
+    process = sparl.start("train", "--run-dir", folder, *options)
+    wait_until(lambda: steps_saved(folder), process)
+    search = ["pgrep", "-f", "^ray::Worker"]
+    found = subprocess.run(search, check=True, stdout=subprocess.PIPE, text=True)
+    os.kill(int(found.stdout.split()[0]), signal.SIGKILL)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "Ray lost its actor" in out
+    train = [record for record in records(folder) if record["kind"] == "train"]
+    assert 1 <= train[-1]["broken_episodes"] <= 2
+    assert train[-1]["env_steps"] == 2000
 
 
 @pytest.mark.slow
