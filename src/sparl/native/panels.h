@@ -34,6 +34,16 @@ inline void pack(float* to, int64_t to_stride, const Input* from, int64_t from_s
   }
 }
 
+// Has a panel brought near that is packed, or with `write` written, only later: rows that lie far
+// apart are nothing that a processor would guess.
+template <bool write = false, class Element>
+inline void fetch(const Element* from, int64_t stride, int64_t rows) {
+  constexpr int64_t kLine = 64 / sizeof(Element);
+  for (int64_t r = 0; r < rows; ++r, from += stride) {
+    for (int64_t c = 0; c < kPanel; c += kLine) __builtin_prefetch(from + c, write, /*second level*/ 2);
+  }
+}
+
 inline void clear(float* to, int64_t rows, int64_t stride, int64_t width) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < width; ++c) to[r * stride + c] = 0;

@@ -68,41 +68,62 @@ inline void product(const Weight<Index>& w, const float* bias, const float* x, i
   }
 }
 
-struct Gates {
-  Vec reset[kVectors], update[kVectors], candidate[kVectors];
-  Vec recurrent[kVectors];  // The candidate's recurrent product, before the reset gate.
+// Hidden units whose gates are computed together. One vector's sigmoid is a long chain of steps that
+// wait for each other: it takes many vectors at a time to keep the multipliers busy.
+constexpr int64_t kUnits = 8;
+
+// A panel of each unit: what a gate sums up, before its sigmoid or tanh.
+struct GateSums {
+  alignas(64) float reset[kUnits * kPanel], update[kUnits * kPanel], candidate[kUnits * kPanel];
+  // The candidate's recurrent product, which the reset gate multiplies.
+  alignas(64) float recurrent[kUnits * kPanel];
 };
 
-// The gates of one unit.
+// acc += row r of w times a panel.
+template <class Index>
+inline void add_row(Vec* acc, const Weight<Index>& w, int64_t r, const float* panel,
+                    int64_t stride) {
+  accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1], panel,
+             stride);
+}
+
+// The sums of `count` units from `first` on. By itself, as compilers run out of registers otherwise.
 template <class Net>
-inline void compute_gates(const Net& net, int64_t unit, const float* x, const float* h,
-                          int64_t stride, Gates& gates) {
-  auto from_x = [&](Vec* acc, int64_t r) {
-    const auto& w = net.w_ih;
-    accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1], x,
-               stride);
-  };
-  auto from_h = [&](Vec* acc, int64_t r) {
-    const auto& w = net.w_hh;
-    accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1], h,
-               stride);
-  };
-  const int64_t second = net.hidden + unit, third = 2 * net.hidden + unit;
-  fill(gates.reset, net.b_ih[unit] + net.b_hh[unit]);
-  from_x(gates.reset, unit);
-  from_h(gates.reset, unit);
-  fill(gates.update, net.b_ih[second] + net.b_hh[second]);
-  from_x(gates.update, second);
-  from_h(gates.update, second);
-  fill(gates.candidate, net.b_ih[third]);
-  from_x(gates.candidate, third);
-  fill(gates.recurrent, net.b_hh[third]);
-  from_h(gates.recurrent, third);
-  for (int j = 0; j < kVectors; ++j) {
-    gates.reset[j] = sigmoid(gates.reset[j]);
-    gates.update[j] = sigmoid(gates.update[j]);
-    gates.candidate[j] = tanh(gates.candidate[j] + gates.reset[j] * gates.recurrent[j]);
+__attribute__((noinline)) void sum_gates(const Net& net, int64_t first, int64_t count,
+                                         const float* x, const float* h, int64_t stride,
+                                         GateSums& sums) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t reset = first + i, update = net.hidden + reset, candidate = net.hidden + update;
+    Vec acc[kVectors];
+    auto add_both = [&](int64_t r, float* to) {
+      fill(acc, net.b_ih[r] + net.b_hh[r]);
+      add_row(acc, net.w_ih, r, x, stride);
+      add_row(acc, net.w_hh, r, h, stride);
+      put(to + i * kPanel, acc);
+    };
+    add_both(reset, sums.reset);
+    add_both(update, sums.update);
+    fill(acc, net.b_ih[candidate]);
+    add_row(acc, net.w_ih, candidate, x, stride);
+    put(sums.candidate + i * kPanel, acc);
+    fill(acc, net.b_hh[candidate]);
+    add_row(acc, net.w_hh, candidate, h, stride);
+    put(sums.recurrent + i * kPanel, acc);
   }
+}
+
+struct Gates {
+  Vec reset, update, candidate, recurrent;
+};
+
+// One vector of gates.
+inline Gates gates_of(const GateSums& sums, int64_t at) {
+  Gates gates;
+  gates.reset = sigmoid(load(sums.reset + at));
+  gates.update = sigmoid(load(sums.update + at));
+  gates.recurrent = load(sums.recurrent + at);
+  gates.candidate = tanh(load(sums.candidate + at) + gates.reset * gates.recurrent);
+  return gates;
 }
 
 template <class Index, class Input>
@@ -132,20 +153,24 @@ void recurrent_forward_panel(const Recurrent<Index, Input>& net, int64_t first, 
       continue;
     }
     pack(x, kPanel, net.x + t * net.inputs * columns + first, columns, net.inputs, count, kPanel);
+    if (t + 1 < end) {
+      fetch(net.x + (t + 1) * net.inputs * columns + first, columns, net.inputs);
+      if (states) fetch<true>(states + hidden * columns, columns, hidden);
+    }
     product<true>(net.fc1, net.b1, x, kPanel, features);
     Vec mask[kVectors] = {};
     running(net, first, count, t, mask);
-    for (int64_t u = 0; u < hidden; ++u) {
-      Gates gates;
-      compute_gates(net, u, features, h, kPanel, gates);
-      Vec state[kVectors];
-      for (int j = 0; j < kVectors; ++j) {
-        const Vec before = load(h + u * kPanel + j * kLanes);
-        const Vec candidate = gates.candidate[j];
-        state[j] = (candidate + gates.update[j] * (before - candidate)) * mask[j];
+    for (int64_t u = 0; u < hidden; u += kUnits) {
+      const int64_t units = min(kUnits, hidden - u);
+      GateSums sums;
+      sum_gates(net, u, units, features, h, kPanel, sums);
+      for (int64_t i = 0; i < units * kPanel; i += kLanes) {
+        const Gates gates = gates_of(sums, i);
+        const Vec before = load(h + u * kPanel + i);
+        const Vec state = gates.candidate + gates.update * (before - gates.candidate);
+        store(next + u * kPanel + i, state * mask[i % kPanel / kLanes]);
       }
-      put(next + u * kPanel, state);
-      if (states) put(states + u * columns, state, count);
+      if (states) unpack(states + u * columns, columns, next + u * kPanel, kPanel, units, count);
     }
     product<false>(net.fc2, net.b2, next, kPanel, y);
     unpack(out, columns, y, kPanel, net.outputs, count);
@@ -207,7 +232,13 @@ void recurrent_backward_panel(const Recurrent<Index, Input>& net, int64_t first,
     pack(dy + slot, stride, net.dy + t * net.outputs * columns + first, columns, net.outputs,
          count, kPanel);
 
-    // Through fc2 and the gates.
+    if (t > 0) {
+      fetch(net.x + (t - 1) * net.inputs * columns + first, columns, net.inputs);
+      fetch(net.dy + (t - 1) * net.outputs * columns + first, columns, net.outputs);
+    }
+    if (t > 1) fetch(net.h + (t - 2) * hidden * columns + first, columns, hidden);
+
+    // Through fc2.
     for (int64_t u = 0; u < hidden; ++u) {
       Vec total[kVectors];
       for (int j = 0; j < kVectors; ++j) total[j] = load(dh + u * kPanel + j * kLanes);
@@ -218,23 +249,31 @@ void recurrent_backward_panel(const Recurrent<Index, Input>& net, int64_t first,
         pack(own, kPanel, net.dh + (t * hidden + u) * columns + first, columns, 1, count, kPanel);
         for (int j = 0; j < kVectors; ++j) total[j] += load(own + j * kLanes);
       }
-      Gates gates;
-      compute_gates(net, u, features + slot, before + slot, stride, gates);
-      for (int j = 0; j < kVectors; ++j) {
-        const Vec reset = gates.reset[j], update = gates.update[j], candidate = gates.candidate[j];
-        const Vec d_state = total[j] * mask[j];
+      put(dh + u * kPanel, total);
+    }
+
+    // Through the gates.
+    for (int64_t u = 0; u < hidden; u += kUnits) {
+      const int64_t units = min(kUnits, hidden - u);
+      GateSums sums;
+      sum_gates(net, u, units, features + slot, before + slot, stride, sums);
+      for (int64_t i = 0; i < units * kPanel; i += kLanes) {
+        const Gates gates = gates_of(sums, i);
+        const Vec reset = gates.reset, update = gates.update, candidate = gates.candidate;
+        float* d_hidden = dh + u * kPanel + i;
+        const int64_t to = (u + i / kPanel) * stride + slot + i % kPanel;
+        const Vec d_state = load(d_hidden) * mask[i % kPanel / kLanes];
         const Vec kept = d_state * update;
-        const int64_t to = u * stride + slot + j * kLanes;
         const Vec d_candidate = (d_state - kept) * (1 - candidate * candidate);
         const Vec d_update = kept * (1 - update) * (load(before + to) - candidate);
-        const Vec d_reset = d_candidate * gates.recurrent[j] * reset * (1 - reset);
+        const Vec d_reset = d_candidate * gates.recurrent * reset * (1 - reset);
         store(from_x + to, d_reset);
         store(from_h + to, d_reset);
         store(from_x + hidden * stride + to, d_update);
         store(from_h + hidden * stride + to, d_update);
         store(from_x + 2 * hidden * stride + to, d_candidate);
         store(from_h + 2 * hidden * stride + to, d_candidate * reset);
-        store(dh + u * kPanel + j * kLanes, kept);
+        store(d_hidden, kept);
       }
     }
     for (int64_t i = 0; i < hidden; ++i) {

@@ -33,9 +33,18 @@ inline void keep_in_register(Vec& x) {
 #endif
 }
 inline Vec all(float x) { return x - Vec{}; }
-// In this order of the operands a NaN in x stays one.
+// In this order of the operands a NaN in x stays one. Compilers make two instructions each of the
+// last form.
+#if SPARL_VECTOR_BYTES == 64
+inline Vec at_least(Vec x, float bound) { return (Vec)_mm512_max_ps((__m512)all(bound), (__m512)x); }
+inline Vec at_most(Vec x, float bound) { return (Vec)_mm512_min_ps((__m512)all(bound), (__m512)x); }
+#elif SPARL_VECTOR_BYTES == 32
+inline Vec at_least(Vec x, float bound) { return (Vec)_mm256_max_ps((__m256)all(bound), (__m256)x); }
+inline Vec at_most(Vec x, float bound) { return (Vec)_mm256_min_ps((__m256)all(bound), (__m256)x); }
+#else
 inline Vec at_least(Vec x, float bound) { return all(bound) > x ? all(bound) : x; }
 inline Vec at_most(Vec x, float bound) { return all(bound) < x ? all(bound) : x; }
+#endif
 
 // Shuffles. Each works on the groups of four lanes of two vectors, of which the first holds
 // a0 a1 a2 a3 and the second b0 b1 b2 b3.
@@ -102,7 +111,22 @@ inline Vec tanh(Vec x) {
   return x * p * reciprocal(q);
 }
 
-inline Vec sigmoid(Vec x) { return 0.5f + 0.5f * tanh(0.5f * x); }
+// 1 / (1 + 2^t) at t = -x log2(e), to within 1e-7. 2^t is 2^n p(t - n), where n is the whole number
+// next to t and p a polynomial that errs by 1e-7 at most.
+inline Vec sigmoid(Vec x) {
+  constexpr float kMinusLog2e = -1.44269504f;
+  constexpr float kWhole = 12582912.0f;  // 1.5 2^23: what is added to it is rounded to a whole number.
+  x = at_least(at_most(x, 87.0f), -87.0f);  // Where n fits the exponent of a float.
+  const Vec shifted = x * kMinusLog2e + kWhole;  // Its last bits are those of n.
+  const Vec f = x * kMinusLog2e - (shifted - kWhole);
+  const Vec s = f * f;
+  const Vec low = f * 0.693147004f + 1.0f;
+  const Vec middle = f * 0.0555073358f + 0.240222424f;
+  const Vec high = f * 0.00132647273f + 0.00967151299f;
+  const Vec p = (high * s + middle) * s + low;
+  const Vec power = (Vec)((VecInt)p + ((VecInt)shifted << 23));
+  return reciprocal(1.0f + power);
+}
 
 inline float half_to_float(uint16_t half) {
   const uint32_t exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
