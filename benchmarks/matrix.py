@@ -2,10 +2,13 @@
 
     python benchmarks/matrix.py
     python benchmarks/matrix.py --maps 3m --seeds 1 --total-steps 500000 --folder runs/small
-    python benchmarks/matrix.py --no-train --json matrix.json
+    python benchmarks/matrix.py --no-train
+    python benchmarks/matrix.py --record mine.json
 
 Each cell is a `sparl train` in a folder of its own. Interrupt it (Ctrl-C) whenever you like:
 started again it skips finished runs and resumes the others. One run trains per core, bound to it.
+What a finished run came to is added to a record, with the commit and the processor; runs that are
+recorded are not trained again. `benchmarks/matrix.json` is ours: the last command trains all anew.
 """
 
 import argparse
@@ -14,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +66,9 @@ class Run:
     seed: int
     folder: Path
 
-    def command(self, total_steps: int) -> list[str] | None:
-        """What brings it to its end, or `None` if it is there."""
+    def command(self, total_steps: int) -> list[str]:
+        """What brings it to its end."""
         sparl = [sys.executable, "-m", "sparl.cli"]
-        if (self.folder / "result.json").exists():
-            return None
         if (self.folder / "config.json").exists():
             return [*sparl, "resume", str(self.folder)]
         settings = {
@@ -81,10 +83,62 @@ class Run:
             settings["sparsity"] = self.part.sparsity
         return [*sparl, "train", *(f"--{name}={value}" for name, value in settings.items())]
 
-    def result(self) -> dict[str, Any] | None:
-        """What came out, or `None` if it has not ended."""
-        path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+    def outcome(self) -> dict[str, Any]:
+        """What the finished run came to."""
+        result = json.loads((self.folder / "result.json").read_text())
+        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
+        return {
+            "env_steps": result["env_steps"],
+            "win_rate": result["win_rate"],
+            "return": result["return"],
+            "size_ratio": result["size_ratio"],
+            "train_flops_ratio": result["flops"]["train_ratio"],
+            "env_steps_per_second": result["env_steps_per_second"],
+            "curve": [
+                [line["env_steps"], line["win_rate"]] for line in lines if line["kind"] == "eval"
+            ],
+            "commit": said_by("git", "rev-parse", "--short", "HEAD"),
+            "processor": processor(),
+        }
+
+
+def said_by(*command: str) -> str:
+    """The output of a command, here where this file is; empty if it fails."""
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name and family, which tells generations apart, where Linux says them."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    said = dict(reversed([line.split("\t:", 1) for line in lines if "\t:" in line]))
+    return " ".join(said.get(name, "").strip() for name in ("model name", "cpu family", "model"))
+
+
+class Record:
+    """Outcomes of runs by their names, in a file that is written after each."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.outcomes: dict[str, dict[str, Any]] = (
+            json.loads(path.read_text()) if path.exists() else {}
+        )
+        self._lock = threading.Lock()
+
+    def add(self, run: Run) -> None:
+        """Keep what a finished run came to."""
+        with self._lock:
+            self.outcomes[run.folder.name] = run.outcome()
+            names = sorted(self.outcomes)
+            lines = [f"  {json.dumps(n)}: {json.dumps(self.outcomes[n])}" for n in names]
+            self.path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+    def of(self, run: Run) -> dict[str, Any] | None:
+        """What a run came to, if it has ended."""
+        return self.outcomes.get(run.folder.name)
 
 
 def runs_of(parts: list[Part], seeds: int, folder: Path) -> list[Run]:
@@ -102,7 +156,7 @@ def runs_of(parts: list[Part], seeds: int, folder: Path) -> list[Run]:
     ]
 
 
-def train(runs: list[Run], total_steps: int) -> None:
+def train(runs: list[Run], total_steps: int, record: Record) -> None:
     """Bring all runs to their end, one per core at a time."""
     cores: SimpleQueue[int] = SimpleQueue()
     allowed = sorted(os.sched_getaffinity(0))
@@ -110,9 +164,12 @@ def train(runs: list[Run], total_steps: int) -> None:
         cores.put(core)
 
     def one(run: Run) -> int:
-        command = run.command(total_steps)
-        if command is None:
+        if record.of(run):
             return 0
+        if (run.folder / "result.json").exists():
+            record.add(run)
+            return 0
+        command = run.command(total_steps)
         core = cores.get()
         print(f"core {core}: {run.folder}", flush=True)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +179,9 @@ def train(runs: list[Run], total_steps: int) -> None:
                 code = subprocess.call(bound, stdout=log, stderr=log)
         finally:
             cores.put(core)
-        if code:
+        if code == 0:
+            record.add(run)
+        else:
             print(f"{run.folder} ended with {code}: see {log.name}", flush=True)
         return code
 
@@ -131,7 +190,9 @@ def train(runs: list[Run], total_steps: int) -> None:
             sys.exit(f"{failed} runs did not end; start again to resume them")
 
 
-def table(parts: list[Part], runs: list[Run]) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+def table(
+    parts: list[Part], runs: list[Run], record: Record
+) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """What is there, as rows to print and as data."""
     shown, data = [], []
     for part in parts:
@@ -139,7 +200,7 @@ def table(parts: list[Part], runs: list[Run]) -> tuple[list[dict[str, str]], lis
             method: [
                 result
                 for run in runs
-                if (run.part, run.method) == (part, method) and (result := run.result())
+                if (run.part, run.method) == (part, method) and (result := record.of(run))
             ]
             for method in part.methods
         }
@@ -163,7 +224,7 @@ def table(parts: list[Part], runs: list[Run]) -> tuple[list[dict[str, str]], lis
                 "percent_of_dense": share,
                 "paper_percent": part.paper.get(method),
                 "size_ratio": results[0]["size_ratio"],
-                "train_flops_ratio": results[0]["flops"]["train_ratio"],
+                "train_flops_ratio": results[0]["train_flops_ratio"],
                 "env_steps_per_second": [result["env_steps_per_second"] for result in results],
             }
             data.append(row)
@@ -194,14 +255,16 @@ def main() -> None:
     parser.add_argument("--total-steps", type=int, default=1_000_000)
     parser.add_argument("--no-train", action="store_true", help="only print what there is")
     parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--record", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     parts = [p for p in MATRIX if p.map_name in args.maps and p.algorithm in args.algorithms]
     runs = runs_of(parts, args.seeds, args.folder)
+    record = Record(args.record)
     if not args.no_train:
-        train(runs, args.total_steps)
-    shown, data = table(parts, runs)
+        train(runs, args.total_steps, record)
+    shown, data = table(parts, runs, record)
     if not shown:
-        parser.error(f"{args.folder} has no finished run yet")
+        parser.error(f"{args.record} has no finished run yet")
     report("win rates are means of the last 20 evaluations", shown, {"rows": data}, args.json)
 
 
