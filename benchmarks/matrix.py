@@ -211,7 +211,8 @@ def table(
         }
         for method, mean in means.items():
             results = found[method]
-            rates = [result["win_rate"] for result in results]
+            wins = [result["win_rate"] for result in results]
+            rates = [r["env_steps_per_second"] for r in results if "env_steps_per_second" in r]
             share = 100 * mean / means["dense"] if means.get("dense") else None
             row = {
                 "algorithm": part.algorithm,
@@ -219,26 +220,26 @@ def table(
                 "sparsity": part.sparsity,
                 "method": method,
                 "env_steps": results[0]["env_steps"],
-                "win_rates": rates,
+                "win_rates": wins,
                 "mean": mean,
                 "percent_of_dense": share,
                 "paper_percent": part.paper.get(method),
                 "size_ratio": results[0]["size_ratio"],
                 "train_flops_ratio": results[0]["train_flops_ratio"],
-                "env_steps_per_second": [result["env_steps_per_second"] for result in results],
+                "env_steps_per_second": rates,
             }
             data.append(row)
             shown.append(
                 {
                     "cell": f"{part.algorithm} {part.map_name} {part.sparsity:g}",
                     "method": method,
-                    "win rates": " ".join(f"{rate:.3f}" for rate in rates),
+                    "win rates": " ".join(f"{rate:.3f}" for rate in wins),
                     "mean": f"{mean:.3f}",
                     "% of dense": "" if share is None else f"{share:.1f}",
                     "paper": f"{part.paper[method]:.1f}" if method in part.paper else "",
                     "size": f"{row['size_ratio']:.4f}",
                     "FLOPs": f"{row['train_flops_ratio']:.4f}",
-                    "env steps/s": f"{statistics.median(row['env_steps_per_second']):.0f}",
+                    "env steps/s": f"{statistics.median(rates):.0f}" if rates else "",
                 }
             )
     return shown, data
