@@ -34,6 +34,20 @@ def _compiled_once(shared):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_quickly():
+    """Most tests compile for longer than they compute."""
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture
+def optimised():
+    """What the test compiles is compiled as for users."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs_at_once():
     """Each takes mappings of memory, of which a process can have some ten thousand."""

@@ -137,6 +137,7 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
 
 
 @needs_kernels
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_sparse_learns_what_masked_learns(num_seeds):
     """To within float32's rounding, for as many updates as rounding stays small."""

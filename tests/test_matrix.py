@@ -42,9 +42,7 @@ def cells():
 def one_length(monkeypatch):
     """Batches of one length, to compile less; and compiled programs are let go of."""
     monkeypatch.setattr(program, "_lengths", lambda limit: (limit,))
-    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
     program_of.cache_clear()
     jax.clear_caches()
 

@@ -184,12 +184,15 @@ def test_set_grows_uniformly_among_all_places_but_the_survivors():
     np.testing.assert_allclose(grown.mean(axis=0)[0, 2:], 0.25, atol=5 * (0.1875 / 4000) ** 0.5)
 
 
+EVOLVE = [jax.jit(partial(evolve, rule)) for rule in (rigl, set_)]
+
+
 @given(layer=layers(), seed=st.integers(0, 100))
 def test_evolve_zeroes_new_links_and_keeps_the_weight_of_regrown_ones(layer, seed):
     weight, mask, gradient, fraction = map(jnp.asarray, layer)
     tree = {"w": weight, "b": jnp.ones(3)}
-    for rule in (rigl, set_):
-        params, topology, changed = jax.jit(partial(evolve, rule))(
+    for changed_by in EVOLVE:
+        params, topology, changed = changed_by(
             jax.random.key(seed),
             tree,
             {"w": mask, "b": None},
