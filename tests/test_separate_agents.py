@@ -151,9 +151,7 @@ def program_of(monkeypatch):
         settings = {"network": network, "topology": topology} | changed
         return program.build(resolve(dataclasses.replace(CONFIG, **settings)))
 
-    jax.config.update("jax_disable_most_optimizations", True)
     yield make
-    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 
