@@ -31,8 +31,9 @@ with (
 class Smax:
     """One SMAX map against the heuristic enemy.
 
-    What differs from `jaxmarl`'s own environment: the world state is scaled to about one
-    (positions are raw there, and a mixer fed with them diverges); a time limit is told apart from
+    What differs from `jaxmarl`'s own environment: the world state lies in [0, 1], each unit as it
+    sees itself (positions are raw there, and the cooldown of a weapon that nobody fires falls on
+    below zero, to -20 and beyond; a mixer fed with either diverges); a time limit is told apart from
     the end of a battle, and strikes at the limit rather than a step later; nothing resets by
     itself, so the final observation is there to bootstrap from.
 
@@ -61,9 +62,10 @@ class Smax:
         )
         # world_state lists own_features per unit (health, x, y, cooldown, type bits), then all
         # teams, then all type ids.
-        unit = jnp.ones(len(inner.own_features))
+        features, units = len(inner.own_features), inner.num_agents
+        unit = jnp.ones(features)
         unit = unit.at[1:3].set(1 / jnp.array([inner.map_width, inner.map_height]))
-        units = inner.num_agents
+        self._cooldowns = 3 + features * jnp.arange(units)
         self._state_scale = jnp.concatenate(
             [jnp.tile(unit, units), jnp.ones(units), jnp.full(units, 1 / inner.unit_type_bits)]
         )
@@ -100,13 +102,20 @@ class Smax:
         avail = self._env.get_avail_actions(state)
         return TimeStep(
             obs=jnp.stack([obs[agent] for agent in self._agents]),
-            state=obs["world_state"] * self._state_scale,
+            state=self._scaled(obs["world_state"], state.state.unit_types),
             avail_actions=jnp.stack([avail[agent] for agent in self._agents]).astype(bool),
             reward=reward,
             terminated=terminated,
             truncated=truncated,
             won=jnp.zeros((), bool),
         )
+
+
+    def _scaled(self, world_state: jax.Array, unit_types: jax.Array) -> jax.Array:
+        whole = self._env._env.unit_type_weapon_cooldowns[unit_types]
+        scaled = world_state * self._state_scale
+        cooldowns = jnp.clip(scaled[self._cooldowns] / whole, 0, 1)
+        return scaled.at[self._cooldowns].set(cooldowns)
 
 
 MAKERS = {"smax": Smax}
