@@ -33,8 +33,8 @@ class Smax:
 
     What differs from `jaxmarl`'s own environment: the world state lies in [0, 1], each unit as it
     sees itself (positions are raw there, and the cooldown of a weapon that nobody fires falls on
-    below zero, to -20 and beyond; a mixer fed with either diverges); a time limit is told apart from
-    the end of a battle, and strikes at the limit rather than a step later; nothing resets by
+    below zero, to -20 and beyond; a mixer fed with either diverges); a time limit is told apart
+    from the end of a battle, and strikes at the limit rather than a step later; nothing resets by
     itself, so the final observation is there to bootstrap from.
 
     Args:
@@ -109,7 +109,6 @@ class Smax:
             truncated=truncated,
             won=jnp.zeros((), bool),
         )
-
 
     def _scaled(self, world_state: jax.Array, unit_types: jax.Array) -> jax.Array:
         whole = self._env._env.unit_type_weapon_cooldowns[unit_types]
