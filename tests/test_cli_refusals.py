@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from commands import DIMS, contents
+from sparl.compute import native
 
 REFUSED = {
     "sparsity 1.2": ("--sparsity 1.2", "sparsity must lie in [0, 1), got 1.2"),
@@ -223,3 +224,17 @@ def test_flops_of_the_paper_take_no_other_flag(flag, run):
     code, _, err = run(f"flops --paper {flag}")
     assert code == 2
     assert "leave out the other flags" in err
+
+
+@pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
+def test_an_instruction_set_that_is_not_there_is_refused_in_every_form(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("SPARL_ISA", "avx1024")
+    native.load.cache_clear()
+    try:
+        code, _, err = run("train --compute masked --run-dir", tmp_path / "new")
+        assert code == 2
+        assert "SPARL_ISA is 'avx1024'" in err
+        assert not (tmp_path / "new").exists()
+    finally:
+        monkeypatch.undo()
+        native.load.cache_clear()

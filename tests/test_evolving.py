@@ -230,6 +230,9 @@ def test_what_linear_refuses(form):
     with pytest.raises(InputError, match="they differ in 0/b, 0/w, 9/b, 9/w: bind what"):
         compute.bind({"9" if k == "0" else k: v for k, v in params.items()}, links)
     if form == "sparse":
+        with pytest.raises(InputError, match="not of one tree, or not in this order: bind what"):
+            compute.bind(links, params)
+    if form == "sparse":
         with pytest.raises(InputError, match=r"w has shape \[\d+\], not \[out, in\]: join"):
             compute.linear(params["0"], jnp.ones((12, 5)))
         assert re.fullmatch(r"Links\(24 x 12, \d+ links\)", str(links["0"]["w"]))

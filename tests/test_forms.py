@@ -71,7 +71,7 @@ def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("SPARL_ISA", "avx1024")
     native.load.cache_clear()
     try:
-        with pytest.raises(InputError, match="SPARL_ISA is 'avx1024', but this machine has"):
+        with pytest.raises(InputError, match=r"SPARL_ISA is 'avx1024', .* has .*: set it to"):
             native.load()
     finally:
         monkeypatch.undo()

@@ -57,12 +57,13 @@ def bind(params: Tree, topology: Topology) -> Tree:
     try:
         return jax.tree_util.tree_map_with_path(_bind_one, params, topology)
     except ValueError as error:
-        if isinstance(error, InputError) or not (odd := _paths(params) ^ _paths(topology)):
+        if isinstance(error, InputError):
             raise
+        odd = ", ".join(sorted(_paths(params) ^ _paths(topology)))
+        how = f"they differ in {odd}" if odd else "or not in this order"
         raise InputError(
-            "parameters and topology are not of one tree, they differ in "
-            f"{', '.join(sorted(odd))}: bind what sparl.topology.init returned together; layers "
-            "that have all links take part as sparl.compute.dense(layers)"
+            f"parameters and topology are not of one tree, {how}: bind what sparl.topology.init "
+            "returned together; layers that have all links take part as sparl.compute.dense(layers)"
         ) from error
 
 

@@ -42,7 +42,7 @@ def choose(wanted: str, sparsity: float) -> str:
     if wanted == "dense":
         raise InputError(
             f"compute 'dense' keeps every link, but at sparsity {sparsity} some are absent: "
-            "choose compute 'auto' or 'masked', or the method dense"
+            "choose compute 'auto' or 'masked', or sparsity 0, which is the method dense"
         )
     if wanted == "auto":
         return "sparse" if sparsity >= SPARSE_FROM and not native.unavailable() else "masked"

@@ -48,7 +48,8 @@ def load() -> ctypes.CDLL | None:
     wanted = os.environ.get("SPARL_ISA")
     if wanted and not loaded.sparl_choose(wanted.encode()):
         raise InputError(
-            f"SPARL_ISA is {wanted!r}, but this machine has {', '.join(_instruction_sets(loaded))}"
+            f"SPARL_ISA is {wanted!r}, but this machine has "
+            f"{', '.join(_instruction_sets(loaded))}: set it to one of these, or unset it"
         )
     return loaded
 

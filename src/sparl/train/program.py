@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from sparl import algorithms, envs, replay, targets
-from sparl.compute import Topology, Tree, bind, choose, dense, keep_freed
+from sparl.compute import Topology, Tree, bind, choose, dense, keep_freed, native
 from sparl.config import Config, NetworkConfig
 from sparl.errors import InputError
 from sparl.replay import DRAWS, Ring
@@ -196,6 +196,7 @@ def build(config: Config) -> Program:
         InputError: If the environment is unknown, or `config.compute` not possible.
     """
     keep_freed()
+    native.unavailable()  # A kernel reads batches in every form: what is wrong is raised now.
     seeds = config.num_seeds
     form = _form(config)
     env = envs.make(config.env)
