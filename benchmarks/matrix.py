@@ -8,7 +8,7 @@
 Each cell is a `sparl train` in a folder of its own. Interrupt it (Ctrl-C) whenever you like:
 started again it skips finished runs and resumes the others. One run trains per core, bound to it.
 What a finished run came to is added to a record, with the commit and the processor; runs that are
-recorded are not trained again. `benchmarks/matrix.json` is ours: the last command trains all anew.
+recorded are not trained again. `benchmarks/matrix.json` is ours: the last command begins another.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from report import report
+
+from sparl.files import write_whole
 
 MOST = ("dense", "mast", "rigl", "static", "rlx2")
 ALL = (*MOST, "set", "tiny")
@@ -64,9 +66,10 @@ class Run:
     part: Part
     method: str
     seed: int
-    folder: Path
+    total_steps: int
+    folder: Path  # Its name tells the run from all others, and stands for it in the record.
 
-    def command(self, total_steps: int) -> list[str]:
+    def command(self) -> list[str]:
         """What brings it to its end."""
         sparl = [sys.executable, "-m", "sparl.cli"]
         if (self.folder / "config.json").exists():
@@ -76,7 +79,7 @@ class Run:
             "env": f"smax:{self.part.map_name}",
             "method": self.method,
             "seed": self.seed,
-            "total-steps": total_steps,
+            "total-steps": self.total_steps,
             "run-dir": self.folder,
         }
         if self.method != "dense":
@@ -97,25 +100,32 @@ class Run:
             "curve": [
                 [line["env_steps"], line["win_rate"]] for line in lines if line["kind"] == "eval"
             ],
-            "commit": said_by("git", "rev-parse", "--short", "HEAD"),
+            "commit": commit(),
             "processor": processor(),
         }
 
 
-def said_by(*command: str) -> str:
-    """The output of a command, here where this file is; empty if it fails."""
-    done = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
+def commit() -> str:
+    """The commit that this file is of, marked where the tree has changed; empty outside of git."""
+    try:
+        done = subprocess.run(
+            ("git", "describe", "--always", "--dirty", "--exclude=*"),
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return ""
     return done.stdout.strip()
 
 
 def processor() -> str:
-    """The processor's name and family, which tells generations apart, where Linux says them."""
+    """The processor's name, family and model, which tell generations apart, where Linux does."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
-    said = dict(reversed([line.split("\t:", 1) for line in lines if "\t:" in line]))
-    return " ".join(said.get(name, "").strip() for name in ("model name", "cpu family", "model"))
+    said = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    return " ".join(said.get(name, "") for name in ("model name", "cpu family", "model"))
 
 
 class Record:
@@ -134,21 +144,22 @@ class Record:
             self.outcomes[run.folder.name] = run.outcome()
             names = sorted(self.outcomes)
             lines = [f"  {json.dumps(n)}: {json.dumps(self.outcomes[n])}" for n in names]
-            self.path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+            write_whole(self.path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
     def of(self, run: Run) -> dict[str, Any] | None:
         """What a run came to, if it has ended."""
         return self.outcomes.get(run.folder.name)
 
 
-def runs_of(parts: list[Part], seeds: int, folder: Path) -> list[Run]:
+def runs_of(parts: list[Part], seeds: int, total_steps: int, folder: Path) -> list[Run]:
     """Seed by seed, so that every cell has one before any has two."""
     return [
         Run(
             part,
             method,
             seed,
-            folder / "-".join((part.algorithm, part.map_name, method, str(seed))),
+            total_steps,
+            folder / f"{part.algorithm}-{part.map_name}-{method}-{seed}-{total_steps}",
         )
         for part in parts
         for seed in range(seeds)
@@ -156,7 +167,7 @@ def runs_of(parts: list[Part], seeds: int, folder: Path) -> list[Run]:
     ]
 
 
-def train(runs: list[Run], total_steps: int, record: Record) -> None:
+def train(runs: list[Run], record: Record) -> None:
     """Bring all runs to their end, one per core at a time."""
     cores: SimpleQueue[int] = SimpleQueue()
     allowed = sorted(os.sched_getaffinity(0))
@@ -169,7 +180,7 @@ def train(runs: list[Run], total_steps: int, record: Record) -> None:
         if (run.folder / "result.json").exists():
             record.add(run)
             return 0
-        command = run.command(total_steps)
+        command = run.command()
         core = cores.get()
         print(f"core {core}: {run.folder}", flush=True)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -259,10 +270,10 @@ def main() -> None:
     parser.add_argument("--record", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
     parts = [p for p in MATRIX if p.map_name in args.maps and p.algorithm in args.algorithms]
-    runs = runs_of(parts, args.seeds, args.folder)
+    runs = runs_of(parts, args.seeds, args.total_steps, args.folder)
     record = Record(args.record)
     if not args.no_train:
-        train(runs, args.total_steps, record)
+        train(runs, record)
     shown, data = table(parts, runs, record)
     if not shown:
         parser.error(f"{args.record} has no finished run yet")

@@ -134,3 +134,19 @@ def test_what_is_not_a_number_stays_so(isa):
     mask = np.ones((3, 4), bool)
     y = kernels.linear(jnp.ones(12), jnp.zeros(3), x[0], links_of(mask), relu=True)
     assert np.flatnonzero(np.isnan(y).all(axis=0)).tolist() == [3]
+
+
+@needs_kernels
+@pytest.mark.parametrize("gate", [0, 1, 2], ids=["reset", "update", "candidate"])
+@pytest.mark.parametrize("bits", [0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_gate_that_is_not_a_number_stays_so_whatever_its_bits(isa, gate, bits):
+    hidden = 4
+    _, layer, links = random_net(np.random.default_rng(0), 4, 4, hidden, 4, 1.0)
+    values = values_of(layer, links)
+    biases = np.array(values["b_ih"])
+    biases.view(np.uint32)[gate * hidden + 1] = bits
+    x, length = jnp.ones((1, 4, 20)), jnp.ones(20, jnp.int32)
+    values |= {"b_ih": jnp.asarray(biases)}
+    _, h = kernels.recurrent(values, links, x, jnp.zeros((hidden, 20)), length, keep_h=True)
+    assert np.isnan(h[0, 1]).all()
+    assert np.isfinite(h[0, [0, 2, 3]]).all()

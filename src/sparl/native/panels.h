@@ -34,8 +34,8 @@ inline void pack(float* to, int64_t to_stride, const Input* from, int64_t from_s
   }
 }
 
-// Has a panel brought near that is packed, or with `write` written, only later: rows that lie far
-// apart are nothing that a processor would guess.
+// Asks for the memory of a panel that will be packed, or with `write` written, a step later, as
+// processors do not foresee rows that lie far apart.
 template <bool write = false, class Element>
 inline void fetch(const Element* from, int64_t stride, int64_t rows) {
   constexpr int64_t kLine = 64 / sizeof(Element);

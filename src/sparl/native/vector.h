@@ -17,7 +17,7 @@ namespace sparl::SPARL_ISA {
 constexpr int kLanes = SPARL_VECTOR_BYTES / sizeof(float);
 
 typedef float Vec __attribute__((vector_size(SPARL_VECTOR_BYTES)));
-typedef int32_t VecInt __attribute__((vector_size(SPARL_VECTOR_BYTES)));
+typedef uint32_t VecBits __attribute__((vector_size(SPARL_VECTOR_BYTES)));
 typedef float Unaligned __attribute__((vector_size(SPARL_VECTOR_BYTES), aligned(4), may_alias));
 
 inline Vec load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
@@ -111,7 +111,7 @@ inline Vec tanh(Vec x) {
   return x * p * reciprocal(q);
 }
 
-// 1 / (1 + 2^t) at t = -x log2(e), to within 1e-7. 2^t is 2^n p(t - n), where n is the whole number
+// 1 / (1 + 2^t) at t = -x log2(e), to within 1.5e-7. 2^t is 2^n p(t - n), where n is the whole number
 // next to t and p a polynomial that errs by 1e-7 at most.
 inline Vec sigmoid(Vec x) {
   constexpr float kMinusLog2e = -1.44269504f;
@@ -124,8 +124,9 @@ inline Vec sigmoid(Vec x) {
   const Vec middle = f * 0.0555073358f + 0.240222424f;
   const Vec high = f * 0.00132647273f + 0.00967151299f;
   const Vec p = (high * s + middle) * s + low;
-  const Vec power = (Vec)((VecInt)p + ((VecInt)shifted << 23));
-  return reciprocal(1.0f + power);
+  // 2^n by its bits, the exponent plus that of one; multiplied, so that a NaN stays one.
+  const Vec power = (Vec)(((VecBits)shifted << 23) + 0x3f800000u);
+  return reciprocal(1.0f + p * power);
 }
 
 inline float half_to_float(uint16_t half) {
