@@ -60,9 +60,9 @@ def normal(*shape: int, dtype: type = np.float32) -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).normal(size=shape).astype(dtype))
 
 
-def layer(width: int, columns: int, sparsity: float) -> Case:
-    """Forward, input gradient and weight gradient of one square layer."""
-    dense, sparse, links = both_forms(lambda key: init_linear(key, width, width), sparsity)
+def layer(outputs: int, inputs: int, columns: int, sparsity: float) -> Case:
+    """Forward, input gradient and weight gradient of one layer."""
+    dense, sparse, links = both_forms(lambda key: init_linear(key, inputs, outputs), sparsity)
 
     def run(params: Any, topology: Any, x: jax.Array, dy: jax.Array) -> tuple:
         def call(params: Any, x: jax.Array) -> jax.Array:
@@ -71,9 +71,21 @@ def layer(width: int, columns: int, sparsity: float) -> Case:
         y, pull_back = jax.vjp(call, params, x)
         return y, pull_back(dy)
 
-    arrays = (normal(width, columns), normal(width, columns))
-    part, size = "layer, forward and both gradients", f"{width} x {width}, {columns} columns"
+    arrays = (normal(inputs, columns), normal(outputs, columns))
+    part, size = "layer, forward and both gradients", f"{outputs} x {inputs}, {columns} columns"
     return Case(part, size, sparsity, 6 * links * columns, run, dense, sparse, arrays)
+
+
+def forward(width: int, columns: int, sparsity: float) -> Case:
+    """The forward pass of one square layer alone."""
+    dense, sparse, links = both_forms(lambda key: init_linear(key, width, width), sparsity)
+
+    def run(params: Any, topology: Any, x: jax.Array) -> jax.Array:
+        return compute.linear(compute.bind(params, topology)["net"], x)
+
+    part, size = "layer, forward alone", f"{width} x {width}, {columns} columns"
+    arrays = (normal(width, columns),)
+    return Case(part, size, sparsity, 2 * links * columns, run, dense, sparse, arrays)
 
 
 def agent_net(steps: int, columns: int, sparsity: float) -> Case:
@@ -113,14 +125,19 @@ def acting(columns: int, sparsity: float) -> Case:
 
 def cases() -> list[Case]:
     found = [
-        layer(width, columns, sparsity)
+        layer(width, width, columns, sparsity)
         for width, columns in ((256, 256), (256, 1024), (512, 1024), (1024, 1024))
         for sparsity in (0.9, 0.95)
     ]
-    found += [agent_net(60, 256, sparsity) for sparsity in (0.9, 0.95)]
-    found += [acting(64, sparsity) for sparsity in (0.9, 0.95)]
+    found += [agent_net(60, 256, sparsity) for sparsity in (0.9, 0.95, 0.8)]
+    found += [acting(64, sparsity) for sparsity in (0.9, 0.95, 0.8)]
     # Where sparse compute gains least.
-    found += [layer(width, columns, 0.8) for width in (32, 64, 128) for columns in (64, 256, 1024)]
+    shapes = ((32, 32), (64, 64), (128, 128), (32, 256), (256, 32))
+    found += [layer(*shape, columns, 0.8) for shape in shapes for columns in (64, 256, 1024)]
+    # Few columns, of which vectors are not full.
+    found += [layer(256, 256, columns, 0.8) for columns in (1, 8, 16, 32)]
+    found += [forward(256, columns, 0.8) for columns in (1, 8, 16, 32, 256)]
+    found += [acting(columns, 0.8) for columns in (1, 8, 16, 32)]
     return found
 
 

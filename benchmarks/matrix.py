@@ -24,7 +24,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from report import report
+from report import commit, processor, report
 
 from sparl.files import write_whole
 
@@ -103,29 +103,6 @@ class Run:
             "commit": commit(),
             "processor": processor(),
         }
-
-
-def commit() -> str:
-    """The commit that this file is of, marked where the tree has changed; empty outside of git."""
-    try:
-        done = subprocess.run(
-            ("git", "describe", "--always", "--dirty", "--exclude=*"),
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip()
-
-
-def processor() -> str:
-    """The processor's name, family and model, which tell generations apart, where Linux does."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    said = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    return " ".join(said.get(name, "") for name in ("model name", "cpu family", "model"))
 
 
 class Record:

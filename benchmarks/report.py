@@ -3,6 +3,7 @@
 import argparse
 import json
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def arguments(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
 def report(
     title: str, table: list[dict[str, str]], figures: dict[str, Any], path: Path | None
 ) -> None:
-    """Print a table and, on one line, the figures with the machine; write these to `path`.
+    """Print a table and, on one line, the figures with machine and commit; write these to `path`.
 
     Args:
         title: Of the table.
@@ -43,8 +44,33 @@ def report(
         "jax": jax.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "processor": processor(),
+        "commit": commit(),
         **native.info(),
     }
     print(json.dumps(machine | figures))
     if path:
         path.write_text(json.dumps(machine | figures, indent=2) + "\n")
+
+
+def commit() -> str:
+    """The commit that this file is of, marked where the tree has changed; empty outside of git."""
+    try:
+        done = subprocess.run(
+            ("git", "describe", "--always", "--dirty", "--exclude=*"),
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name, family and model, which tell generations apart, where Linux does."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    said = {name.strip(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    return " ".join(said.get(name, "") for name in ("model name", "cpu family", "model"))

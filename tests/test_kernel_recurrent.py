@@ -76,7 +76,7 @@ def dense_recurrent(layer, x, h0, length, dy, dh):
     st.tuples(*[st.integers(1, 40)] * 4),
     st.integers(1, 6),
     densities,
-    st.sampled_from([1, 3, 17, 64, 100]),
+    st.sampled_from([1, 3, 8, 17, 40, 64, 100]),
     st.integers(0, 2**32 - 1),
 )
 def test_recurrent_is_the_dense_net(widths, steps, density, columns, seed):
@@ -134,6 +134,41 @@ def test_past_its_own_end_a_column_is_zero_and_nothing_flows_back():
     assert jnp.all(jnp.where(past, h == 0, h != 0))
     (dx,) = pull_back(past.astype(jnp.float32))
     assert not dx.any()
+
+
+def test_what_lies_past_a_columns_end_does_not_count(isa):
+    """Not even if it is no number, and though its neighbours go on."""
+    rng = np.random.default_rng(0)
+    _, layer, links = random_net(rng, 5, 6, 7, 3, 0.3)
+    x, h0 = normal(rng, (6, 5, 70)), normal(rng, (7, 70))
+    length = jnp.asarray(np.arange(70) % 8, jnp.int32)
+    past = jnp.arange(6)[:, None, None] >= length
+    values = values_of(layer, links)
+    found = [
+        kernels.recurrent(values, links, x, h0, length, keep_h=True)
+        for x in (jnp.where(past, 0, x), jnp.where(past, jnp.nan, x))
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *found)
+
+
+def test_half_floats_count_as_the_floats_they_stand_for(isa):
+    rng = np.random.default_rng(0)
+    _, layer, links = random_net(rng, 9, 6, 7, 3, 0.3)
+    values = values_of(layer, links)
+    for columns in (1, 20, 77):
+        half = normal(rng, (4, 9, columns), np.float16)
+        h0, length = normal(rng, (7, columns)), jnp.full(columns, 4, jnp.int32)
+        dy = normal(rng, (4, 3, columns))
+        found = []
+        for x in (half, half.astype(jnp.float32)):
+            y, pull_back = jax.vjp(
+                lambda v, x=x, h0=h0, length=length: kernels.recurrent(
+                    v, links, x, h0, length, keep_h=False
+                )[0],
+                values,
+            )
+            found.append((y, *pull_back(dy)))
+        jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_gates_saturate_without_becoming_odd(isa):

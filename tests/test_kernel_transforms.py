@@ -48,6 +48,42 @@ def test_seeds_are_vectorised():
     assert_close(total, jax.vmap(jax.grad(loss))(values, x, links))
 
 
+def test_seeds_of_a_recurrent_net_are_vectorised():
+    rng = np.random.default_rng(0)
+    masks, _, _ = random_net(rng, 5, 6, 4, 3, 0.3)
+    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+
+    def one(key):
+        """A net of as many links, elsewhere."""
+        keys = dict(zip(masks, jax.random.split(key, len(masks)), strict=True))
+        moved = {
+            name: jax.random.permutation(keys[name], mask.ravel()).reshape(mask.shape)
+            for name, mask in masks.items()
+        }
+        links = {name: from_mask(mask, counts[name]) for name, mask in moved.items()}
+        biases = {"b1": 6, "b_ih": 12, "b_hh": 12, "b2": 3}
+        values = {name: jax.random.normal(key, (n,)) for name, n in (counts | biases).items()}
+        x, h0 = jax.random.normal(key, (4, 5, 9)), jax.random.normal(key, (4, 9))
+        return (values, x, h0), links
+
+    parts, links = jax.vmap(one)(jax.random.split(jax.random.key(0), 3))
+    length = jnp.asarray(rng.integers(0, 5, (3, 9)), jnp.int32)
+
+    def loss(parts, links, length):
+        y, h = kernels.recurrent(parts[0], links, *parts[1:], length, keep_h=True)
+        return jnp.sum(jnp.tanh(y)) + jnp.sum(h**2)
+
+    for transform in (lambda f: f, jax.grad):
+        together = jax.jit(jax.vmap(transform(loss)))(parts, links, length)
+        for seed in range(3):
+            own = jax.tree.map(lambda leaf, seed=seed: leaf[seed], (parts, links, length))
+            alone = transform(loss)(*own)
+            jax.tree.map(lambda a, b, seed=seed: assert_close(a[seed], b, 10), together, alone)
+    total = jax.grad(lambda parts: jnp.sum(jax.vmap(loss)(parts, links, length)))(parts)
+    each = jax.vmap(jax.grad(loss))(parts, links, length)
+    jax.tree.map(lambda a, b: assert_close(a, b, 10), total, each)
+
+
 THREADS = """
 import os, sys
 os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:int(sys.argv[1])]))
@@ -64,12 +100,16 @@ def digest():
     length = jnp.asarray(rng.integers(0, 21, 300), jnp.int32)
     wide = links_of(random_mask(rng, (40, 30), 0.1))
     values = normal(rng, wide.column.shape)
+    # So few columns that threads share them.
+    large = links_of(random_mask(rng, (600, 500), 0.3))
+    few, of_few = normal(rng, (500, 50)), normal(rng, large.column.shape)
 
-    def call(layer_values, values, x):
+    def call(layer_values, values, x, of_few, few):
         y, h = kernels.recurrent(layer_values, links, x, h0, length, keep_h=True)
-        return y, h, kernels.linear(values, jnp.zeros(40), x, wide, relu=True)
+        linear = kernels.linear(values, jnp.zeros(40), x, wide, relu=True)
+        return y, h, linear, kernels.linear(of_few, jnp.ones(600), few, large, relu=True)
 
-    found, pull_back = jax.vjp(call, values_of(layer, links), values, x)
+    found, pull_back = jax.vjp(call, values_of(layer, links), values, x, of_few, few)
     arrays = jax.tree.leaves((found, pull_back(found)))
     return hashlib.sha256(b"".join(np.asarray(array).tobytes() for array in arrays)).hexdigest()
 
@@ -136,7 +176,6 @@ def test_what_is_not_a_number_stays_so(isa):
     assert np.flatnonzero(np.isnan(y).all(axis=0)).tolist() == [3]
 
 
-@needs_kernels
 @pytest.mark.parametrize("gate", [0, 1, 2], ids=["reset", "update", "candidate"])
 @pytest.mark.parametrize("bits", [0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF])
 def test_a_gate_that_is_not_a_number_stays_so_whatever_its_bits(isa, gate, bits):

@@ -1,5 +1,5 @@
 // Linear layers as XLA's foreign functions.
-#include <cstring>
+#include <algorithm>
 
 #include "ffi_checks.h"
 #include "instruction_sets.h"
@@ -13,32 +13,52 @@ namespace {
 constexpr int64_t kPieceColumns = 128;
 // Links times columns of a task, at least: enough that handing it over costs little.
 constexpr int64_t kTaskWork = 1 << 18;
+// Links of a task for each row that it packs, at least: enough that packing costs little.
+constexpr int64_t kLinksPerRow = 4;
 
-// A range of columns of one batch entry.
+// A block of one batch entry.
 struct Piece {
-  int64_t entry, first, last;
+  int64_t entry;
+  Block block;
 };
 
-// How [batch, columns] is cut into pieces, and these into tasks. It follows from shapes alone, and
-// partial sums are added in the order of the tasks, so results do not depend on the number of
-// threads.
+// How [batch, columns] is cut into pieces, and these into groups. It follows from shapes alone, and
+// partial sums are added in the order of the groups. Where groups are fewer than threads, each is
+// cut into slices of features, a task each, which does not show in what they compute: so results do
+// not depend on the number of threads.
 struct Cut {
-  int64_t columns, per_entry, pieces, per_task;
+  int64_t columns, per_entry, pieces, per_group, groups, features, slices = 1;
 
-  // At most `most` tasks, for a weight of so many links.
-  Cut(int64_t batch, int64_t columns, int64_t links, int64_t most)
+  // At most `most` groups, for links from `packed` features to `features`, or the other way round.
+  Cut(int64_t batch, int64_t columns, int64_t links, int64_t packed, int64_t features, int64_t most,
+      int64_t threads)
       : columns(columns),
         per_entry((columns + kPieceColumns - 1) / kPieceColumns),
         pieces(batch * per_entry),
-        per_task(std::max(1 + kTaskWork / std::max<int64_t>(1, links * kPieceColumns),
-                          (pieces + most - 1) / most)) {}
-  int64_t tasks() const { return (pieces + per_task - 1) / per_task; }
+        per_group(std::max(1 + kTaskWork / std::max<int64_t>(1, links * kPieceColumns),
+                           (pieces + most - 1) / most)),
+        groups((pieces + per_group - 1) / per_group),
+        features(features) {
+    if (groups == 0) return;
+    const int64_t useful = std::min(links * batch * columns / groups / kTaskWork,
+                                    links / std::max<int64_t>(1, kLinksPerRow * packed));
+    slices = std::max<int64_t>(1, std::min({(threads + groups - 1) / groups, useful, features}));
+  }
+  int64_t tasks() const { return groups * slices; }
+  int64_t group(int64_t task) const { return task / slices; }
+  // The first feature of a task's slice, or of the next.
+  int64_t feature(int64_t task, int64_t next = 0) const {
+    return (task % slices + next) * features / slices;
+  }
   // Calls run(piece) for every piece of a task.
   template <class Run>
   void for_each(int64_t task, const Run& run) const {
-    for (int64_t i = task * per_task; i < std::min((task + 1) * per_task, pieces); ++i) {
+    const int64_t begin = group(task) * per_group, end = std::min(begin + per_group, pieces);
+    for (int64_t i = begin; i < end; ++i) {
       const int64_t first = i % per_entry * kPieceColumns;
-      run(Piece{i / per_entry, first, std::min(first + kPieceColumns, columns)});
+      run(Piece{
+          i / per_entry,
+          {first, std::min(first + kPieceColumns, columns), feature(task), feature(task, 1)}});
     }
   }
 };
@@ -84,15 +104,16 @@ ffi::Error run_linear_forward(ffi::ThreadPool pool, const LinkBuffers& buffers, 
   layer.columns = shape.columns;
 
   const auto& kernels = kernels_of<Index, Input>().linear;
-  const Cut cut(shape.batch, shape.columns, links.count, /*most=*/256);
+  const Cut cut(shape.batch, shape.columns, links.count, links.inputs, links.outputs, /*most=*/256,
+                pool.num_threads());
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.forward_scratch(layer), 0);
     cut.for_each(task, [&](Piece piece) {
       Linear<Index, Input> part = layer;
-      part.x = static_cast<const Input*>(x.untyped_data()) +
-               piece.entry * links.inputs * shape.columns;
+      part.x =
+          static_cast<const Input*>(x.untyped_data()) + piece.entry * links.inputs * shape.columns;
       part.y = y->typed_data() + piece.entry * links.outputs * shape.columns;
-      kernels.forward(part, piece.first, piece.last, own);
+      kernels.forward(part, piece.block, own);
     });
   });
   return ffi::Error::Success();
@@ -118,16 +139,21 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   layer.columns = shape.columns;
 
   const auto& kernels = kernels_of<Index, Input>().linear;
-  const Cut cut(shape.batch, shape.columns, links.count, /*most=*/8);
+  const Cut cut(shape.batch, shape.columns, links.count, links.outputs, links.inputs, /*most=*/8,
+                pool.num_threads());
   const int64_t size = links.count + links.outputs;
-  float* shared = scratch(links.count + std::max<int64_t>(cut.tasks(), 1) * size, 1);
+  float* shared = scratch(links.count + std::max<int64_t>(cut.groups, 1) * size, 1);
   layer.weight.transposed = shared;
   if (wants_dx) transpose(pool, links, values.typed_data(), shared);
   float* parts = shared + links.count;
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.backward_scratch(layer), 0);
-    float* dw = parts + task * size;
-    std::memset(dw, 0, size * sizeof(float));
+    float* dw = parts + cut.group(task) * size;
+    // All slices see the same gradients of outputs; the first sums them up.
+    float* db = cut.feature(task) == 0 ? dw + links.count : nullptr;
+    std::fill(dw + links.column_start[cut.feature(task)],
+              dw + links.column_start[cut.feature(task, 1)], 0.0f);
+    if (db) std::fill(db, db + links.outputs, 0.0f);
     cut.for_each(task, [&](Piece piece) {
       const int64_t in = piece.entry * links.inputs * shape.columns;
       const int64_t out = piece.entry * links.outputs * shape.columns;
@@ -136,10 +162,10 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
       part.y = relu ? const_cast<float*>(y.typed_data()) + out : nullptr;
       part.dy = dy.typed_data() + out;
       part.dx = wants_dx ? dx->typed_data() + in : nullptr;
-      kernels.backward(part, piece.first, piece.last, own, dw, dw + links.count);
+      kernels.backward(part, piece.block, own, dw, db);
     });
   });
-  add_up(pool, parts, cut.tasks(), size);
+  add_up(pool, parts, cut.groups, size);
   transpose_back(pool, links, parts, dvalues->typed_data());
   std::copy(parts + links.count, parts + size, dbias->typed_data());
   return ffi::Error::Success();
@@ -174,7 +200,8 @@ namespace ffi = xla::ffi;
 using sparl::Floats;
 using sparl::Ints;
 
-#define SPARL_BIND_LINKS Arg<Ints>().Arg<ffi::AnyBuffer>().Arg<Ints>().Arg<ffi::AnyBuffer>().Arg<Ints>()
+#define SPARL_BIND_LINKS \
+  Arg<Ints>().Arg<ffi::AnyBuffer>().Arg<Ints>().Arg<ffi::AnyBuffer>().Arg<Ints>()
 XLA_FFI_DEFINE_HANDLER_SYMBOL(SparlLinearForward, sparl::linear_forward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()

@@ -15,8 +15,8 @@ namespace sparl {
 template <class Index>
 struct Links {
   int64_t outputs, inputs, count;
-  const int32_t* row_start;  // [outputs + 1], into column
-  const Index* column;       // [count]
+  const int32_t* row_start;     // [outputs + 1], into column
+  const Index* column;          // [count]
   const int32_t* column_start;  // [inputs + 1], into row and order
   const Index* row;             // [count], ascending within a column
   const int32_t* order;         // [count]: the position, row by row, of each link column by column
@@ -64,6 +64,13 @@ struct RecurrentGradients {
   float *fc1, *w_ih, *w_hh, *fc2, *b1, *b_ih, *b_hh, *b2;
 };
 
+// What one call of a linear layer works on: columns [first, last), and of the features that it
+// returns, outputs or gradients of inputs, [begin, end). What it computes for a feature does not
+// depend on which others there are.
+struct Block {
+  int64_t first, last, begin, end;
+};
+
 // One instruction set's kernels. Every call works on columns [first, last) and may run beside
 // others on other columns; `first` is a multiple of the panel. `scratch` holds as many floats as
 // the function beside it says.
@@ -78,11 +85,11 @@ struct RecurrentKernels {
 
 template <class Index, class Input>
 struct LinearKernels {
-  void (*forward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch);
+  void (*forward)(const Linear<Index, Input>&, Block, float* scratch);
   int64_t (*forward_scratch)(const Linear<Index, Input>&);
-  // Adds to dw [count], column by column, and db [outputs].
-  void (*backward)(const Linear<Index, Input>&, int64_t first, int64_t last, float* scratch,
-                   float* dw, float* db);
+  // Adds to dw [count], column by column, what the block's inputs have there, and unless it is null
+  // to db [outputs].
+  void (*backward)(const Linear<Index, Input>&, Block, float* scratch, float* dw, float* db);
   int64_t (*backward_scratch)(const Linear<Index, Input>&);
 };
 

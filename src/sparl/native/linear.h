@@ -12,23 +12,30 @@ int64_t linear_forward_scratch(const Linear<Index, Input>& layer) {
   return layer.weight.links.inputs * kPanel;
 }
 
-template <class Index, class Input>
-void linear_forward(const Linear<Index, Input>& layer, int64_t first, int64_t last,
-                    float* scratch) {
+template <class Panel, class Index, class Input>
+SPARL_NOINLINE void linear_forward_panel(const Linear<Index, Input>& layer, Block block, int64_t c,
+                                         int64_t count, float* scratch) {
   const Weight<Index>& w = layer.weight;
-  for (int64_t c = first; c < last; c += kPanel) {
-    const int64_t count = min(kPanel, last - c);
-    pack(scratch, kPanel, layer.x + c, layer.columns, w.links.inputs, count, kPanel);
-    for (int64_t r = 0; r < w.links.outputs; ++r) {
-      Vec acc[kVectors];
-      fill(acc, layer.bias[r]);
-      accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1],
-                 scratch, kPanel);
-      if (layer.relu) {
-        for (int j = 0; j < kVectors; ++j) acc[j] = at_least(acc[j], 0);
-      }
-      put(layer.y + r * layer.columns + c, acc, count);
+  pack(scratch, Panel::columns, layer.x + c, layer.columns, w.links.inputs, count, Panel::columns);
+  for (int64_t r = block.begin; r < block.end; ++r) {
+    Vec acc[Panel::vectors];
+    fill(acc, layer.bias[r]);
+    accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1],
+               scratch, Panel::columns);
+    if (layer.relu) {
+      for (int j = 0; j < Panel::vectors; ++j) acc[j] = at_least(acc[j], 0);
     }
+    put(layer.y + r * layer.columns + c, acc, count);
+  }
+}
+
+template <class Index, class Input>
+void linear_forward(const Linear<Index, Input>& layer, Block block, float* scratch) {
+  for (int64_t c = block.first; c < block.last; c += kPanel) {
+    const int64_t count = min(kPanel, block.last - c);
+    in_narrowest<kVectors>(count, [&](auto panel) {
+      linear_forward_panel<decltype(panel)>(layer, block, c, count, scratch);
+    });
   }
 }
 
@@ -43,13 +50,13 @@ int64_t linear_backward_scratch(const Linear<Index, Input>& layer) {
   return layer.weight.links.outputs * kBackwardPanel;
 }
 
-// Packs a panel of dy, zero where the ReLU cut off, and adds the sums of its rows to db.
-template <class Index, class Input>
+// Packs a panel of dy, zero where the ReLU cut off, and adds the sums of its rows to db, if wanted.
+template <class Panel, class Index, class Input>
 void pack_output_gradient(const Linear<Index, Input>& layer, int64_t c, int64_t count, float* to,
                           float* db) {
-  for (int64_t r = 0; r < layer.weight.links.outputs; ++r, to += kBackwardPanel) {
+  for (int64_t r = 0; r < layer.weight.links.outputs; ++r, to += Panel::columns) {
     const int64_t at = r * layer.columns + c;
-    pack(to, kBackwardPanel, layer.dy + at, layer.columns, 1, count, kBackwardPanel);
+    pack(to, Panel::columns, layer.dy + at, layer.columns, 1, count, Panel::columns);
     if (layer.relu) {
       int64_t i = 0;
       for (; i + kLanes <= count; i += kLanes) {
@@ -57,21 +64,22 @@ void pack_output_gradient(const Linear<Index, Input>& layer, int64_t c, int64_t 
       }
       for (; i < count; ++i) to[i] = layer.y[at + i] > 0 ? to[i] : 0;
     }
+    if (!db) continue;
     Vec total = load(to);
-    for (int j = 1; j < kBackwardVectors; ++j) total += load(to + j * kLanes);
+    for (int j = 1; j < Panel::vectors; ++j) total += load(to + j * kLanes);
     db[r] += sum(total);
   }
 }
 
 // dx += w^T dy and dw[k] += x . dy over the links of one input.
-template <bool wants_dx, class Index>
-inline void through_input(const Weight<Index>& w, int64_t begin, int64_t end, const float* dy,
-                          const Vec* x, Vec* dx, float* dw) {
-  auto product = [&](int64_t k) {
-    const float* row = dy + w.links.row[k] * kBackwardPanel;
+template <bool wants_dx, class Panel, class Index>
+SPARL_INLINE void through_input(const Weight<Index>& w, int64_t begin, int64_t end, const float* dy,
+                                const Vec* x, Vec* dx, float* dw) {
+  auto product = [&](int64_t k) __attribute__((always_inline)) {
+    const float* row = dy + w.links.row[k] * Panel::columns;
     const Vec value = wants_dx ? all(w.transposed[k]) : Vec{};
     Vec total[2] = {};  // Two sums, so that one multiply-add need not wait for the one before.
-    for (int j = 0; j < kBackwardVectors; ++j) {
+    for (int j = 0; j < Panel::vectors; ++j) {
       Vec gradient = load(row + j * kLanes);
       keep_in_register(gradient);
       total[j % 2] += x[j] * gradient;
@@ -82,24 +90,32 @@ inline void through_input(const Weight<Index>& w, int64_t begin, int64_t end, co
   add_products(begin, end, product, dw);
 }
 
-template <class Index, class Input>
-void linear_backward(const Linear<Index, Input>& layer, int64_t first, int64_t last,
-                     float* scratch, float* dw, float* db) {
+template <class Panel, class Index, class Input>
+SPARL_NOINLINE void linear_backward_panel(const Linear<Index, Input>& layer, Block block, int64_t c,
+                                          int64_t count, float* scratch, float* dw, float* db) {
   const Weight<Index>& w = layer.weight;
-  for (int64_t c = first; c < last; c += kBackwardPanel) {
-    const int64_t count = min(kBackwardPanel, last - c);
-    pack_output_gradient(layer, c, count, scratch, db);
-    for (int64_t i = 0; i < w.links.inputs; ++i) {
-      const int64_t begin = w.links.column_start[i], end = w.links.column_start[i + 1];
-      Vec x[kBackwardVectors], dx[kBackwardVectors] = {};
-      take(x, layer.x + i * layer.columns + c, count);
-      if (layer.dx) {
-        through_input<true>(w, begin, end, scratch, x, dx, dw);
-        put(layer.dx + i * layer.columns + c, dx, count);
-      } else {
-        through_input<false>(w, begin, end, scratch, x, dx, dw);
-      }
+  pack_output_gradient<Panel>(layer, c, count, scratch, db);
+  for (int64_t i = block.begin; i < block.end; ++i) {
+    const int64_t begin = w.links.column_start[i], end = w.links.column_start[i + 1];
+    Vec x[Panel::vectors], dx[Panel::vectors] = {};
+    take(x, layer.x + i * layer.columns + c, count);
+    if (layer.dx) {
+      through_input<true, Panel>(w, begin, end, scratch, x, dx, dw);
+      put(layer.dx + i * layer.columns + c, dx, count);
+    } else {
+      through_input<false, Panel>(w, begin, end, scratch, x, dx, dw);
     }
+  }
+}
+
+template <class Index, class Input>
+void linear_backward(const Linear<Index, Input>& layer, Block block, float* scratch, float* dw,
+                     float* db) {
+  for (int64_t c = block.first; c < block.last; c += kBackwardPanel) {
+    const int64_t count = min(kBackwardPanel, block.last - c);
+    in_narrowest<kBackwardVectors>(count, [&](auto panel) {
+      linear_backward_panel<decltype(panel)>(layer, block, c, count, scratch, dw, db);
+    });
   }
 }
 

@@ -12,6 +12,11 @@
 #include <immintrin.h>
 #endif
 
+// For what works on vectors in registers: a compiler that does not inline it puts them in memory.
+#define SPARL_INLINE inline __attribute__((always_inline))
+// For what would leave too few registers to those that it is inlined into.
+#define SPARL_NOINLINE __attribute__((noinline))
+
 namespace sparl::SPARL_ISA {
 
 constexpr int kLanes = SPARL_VECTOR_BYTES / sizeof(float);
@@ -33,13 +38,19 @@ inline void keep_in_register(Vec& x) {
 #endif
 }
 inline Vec all(float x) { return x - Vec{}; }
+// x where all bits of the mask are set, zero where none is, whatever x is there.
+inline Vec only(Vec x, VecBits mask) { return (Vec)((VecBits)x & mask); }
 // In this order of the operands a NaN in x stays one. Compilers make two instructions each of the
 // last form.
 #if SPARL_VECTOR_BYTES == 64
-inline Vec at_least(Vec x, float bound) { return (Vec)_mm512_max_ps((__m512)all(bound), (__m512)x); }
+inline Vec at_least(Vec x, float bound) {
+  return (Vec)_mm512_max_ps((__m512)all(bound), (__m512)x);
+}
 inline Vec at_most(Vec x, float bound) { return (Vec)_mm512_min_ps((__m512)all(bound), (__m512)x); }
 #elif SPARL_VECTOR_BYTES == 32
-inline Vec at_least(Vec x, float bound) { return (Vec)_mm256_max_ps((__m256)all(bound), (__m256)x); }
+inline Vec at_least(Vec x, float bound) {
+  return (Vec)_mm256_max_ps((__m256)all(bound), (__m256)x);
+}
 inline Vec at_most(Vec x, float bound) { return (Vec)_mm256_min_ps((__m256)all(bound), (__m256)x); }
 #else
 inline Vec at_least(Vec x, float bound) { return all(bound) > x ? all(bound) : x; }
@@ -68,7 +79,7 @@ inline Vec pair_high(Vec a, Vec b) { return Vec{a[2], a[3], b[2], b[3]}; }
 typedef float Quad __attribute__((vector_size(16)));
 
 // The sum of a vector's groups of four lanes.
-inline Quad add_quads(Vec x) {
+SPARL_INLINE Quad add_quads(Vec x) {
   Quad parts[kLanes / 4];
   std::memcpy(parts, &x, sizeof(x));
   for (int width = kLanes / 8; width > 0; width /= 2) {
@@ -77,13 +88,13 @@ inline Quad add_quads(Vec x) {
   return parts[0];
 }
 
-inline float sum(Vec x) {
+SPARL_INLINE float sum(Vec x) {
   const Quad sums = add_quads(x);
   return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
 // 1 / x to within 1 unit in the last place or so.
-inline Vec reciprocal(Vec x) {
+SPARL_INLINE Vec reciprocal(Vec x) {
 #if SPARL_VECTOR_BYTES == 64
   const Vec guess = (Vec)_mm512_rcp14_ps((__m512)x);
   return guess * (2.0f - x * guess);  // One step of Newton's method doubles its 14 bits.
@@ -94,7 +105,7 @@ inline Vec reciprocal(Vec x) {
 
 // tanh to within 4 units in the last place: an odd rational approximation, as Eigen and XLA have
 // it. Past the bounds it stays where it is, at 1 - 4e-7.
-inline Vec tanh(Vec x) {
+SPARL_INLINE Vec tanh(Vec x) {
   x = at_least(at_most(x, 7.90531110763549805f), -7.90531110763549805f);
   const Vec s = x * x;
   Vec p = all(-2.76076847742355e-16f);
@@ -111,12 +122,13 @@ inline Vec tanh(Vec x) {
   return x * p * reciprocal(q);
 }
 
-// 1 / (1 + 2^t) at t = -x log2(e), to within 1.5e-7. 2^t is 2^n p(t - n), where n is the whole number
-// next to t and p a polynomial that errs by 1e-7 at most.
-inline Vec sigmoid(Vec x) {
+// 1 / (1 + 2^t) at t = -x log2(e), to within 1.5e-7. 2^t is 2^n p(t - n), where n is the whole
+// number next to t and p a polynomial that errs by 1e-7 at most.
+SPARL_INLINE Vec sigmoid(Vec x) {
   constexpr float kMinusLog2e = -1.44269504f;
-  constexpr float kWhole = 12582912.0f;  // 1.5 2^23: what is added to it is rounded to a whole number.
-  x = at_least(at_most(x, 87.0f), -87.0f);  // Where n fits the exponent of a float.
+  constexpr float kWhole =
+      12582912.0f;  // 1.5 2^23: what is added to it is rounded to a whole number.
+  x = at_least(at_most(x, 87.0f), -87.0f);       // Where n fits the exponent of a float.
   const Vec shifted = x * kMinusLog2e + kWhole;  // Its last bits are those of n.
   const Vec f = x * kMinusLog2e - (shifted - kWhole);
   const Vec s = f * f;
@@ -144,7 +156,8 @@ inline float half_to_float(uint16_t half) {
 
 inline Vec load(const uint16_t* from) {
 #if SPARL_VECTOR_BYTES == 64
-  return (Vec)_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  return (Vec)_mm512_maskz_cvtph_ps(0xffff,
+                                    _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 #elif SPARL_VECTOR_BYTES == 32
   return (Vec)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
 #else
