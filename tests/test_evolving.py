@@ -60,6 +60,7 @@ def train(form, rule, updates, *, inner=None, **settings):
     for i in range(updates):
         params, state = update(params, state, jax.random.normal(jax.random.key(i), (12, 30)))
         history.append(compute.to_masked(params, state.topology))
+    assert update._cache_size() == 1, "moved links were compiled anew"
     return params, state, history
 
 

@@ -1,11 +1,17 @@
 """Which form of compute a run takes, and what happens where there are no kernels."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from kernel_cases import needs_kernels
 from sparl import compute
 from sparl.compute import native
 from sparl.errors import InputError
+from sparl.nets import agent
+from sparl.nets.layers import init_linear
+from sparl.topology import by_name, link_count_tree, random_topology
 
 
 @pytest.fixture
@@ -76,3 +82,29 @@ def test_an_instruction_set_that_is_not_there_is_named(monkeypatch):
     finally:
         monkeypatch.undo()
         native.load.cache_clear()
+
+
+@needs_kernels
+@pytest.mark.parametrize("columns", [1, 24, 256])
+def test_sparse_is_masked_to_within_rounding(columns):
+    """Values and gradients of a layer and of the agent's net, both in float32."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = {"layer": init_linear(keys[0], 40, 30), "net": agent.init(keys[1], 40, 24, 7)}
+    masks = random_topology(keys[2], params, 0.8)
+    masked = compute.bind(params, masks)
+    sparse, links = compute.to_sparse(masked, masks, link_count_tree(params, 0.8))
+    x = jax.random.normal(keys[3], (5, 40, columns))
+    length = jnp.arange(columns) % 6
+
+    def run(params, topology):
+        weights = compute.bind(params, topology)
+        y = compute.linear(weights["layer"], x, relu=True)
+        return jnp.sum(jnp.tanh(y)) + jnp.sum(jnp.tanh(agent.unroll(weights["net"], x, length)))
+
+    expected, gradients = jax.value_and_grad(run)(masked, masks)
+    value, of_links = jax.value_and_grad(run)(sparse, links)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    spread, _ = compute.to_masked(of_links, links)
+    for name, found in by_name(spread).items():
+        scale = np.abs(by_name(gradients)[name]).max()
+        np.testing.assert_allclose(found, by_name(gradients)[name], atol=1e-5 * scale, err_msg=name)
