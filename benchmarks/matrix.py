@@ -12,12 +12,12 @@ recorded are not trained again. `benchmarks/matrix.json` is ours: the last comma
 """
 
 import argparse
+import fcntl
 import json
 import os
 import statistics
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,19 +106,20 @@ class Run:
 
 
 class Record:
-    """Outcomes of runs by their names, in a file that is written after each."""
+    """Outcomes of runs by their names, in a file that several processes may add to."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.outcomes: dict[str, dict[str, Any]] = (
-            json.loads(path.read_text()) if path.exists() else {}
-        )
-        self._lock = threading.Lock()
+        self.outcomes: dict[str, dict[str, Any]] = self._read()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
 
     def add(self, run: Run) -> None:
         """Keep what a finished run came to."""
-        with self._lock:
-            self.outcomes[run.folder.name] = run.outcome()
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.outcomes = self._read() | {run.folder.name: run.outcome()}
             names = sorted(self.outcomes)
             lines = [f"  {json.dumps(n)}: {json.dumps(self.outcomes[n])}" for n in names]
             write_whole(self.path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
@@ -223,6 +224,7 @@ def table(
                     "method": method,
                     "win rates": " ".join(f"{rate:.3f}" for rate in wins),
                     "mean": f"{mean:.3f}",
+                    "std": f"{statistics.stdev(wins):.3f}" if len(wins) > 1 else "",
                     "% of dense": "" if share is None else f"{share:.1f}",
                     "paper": f"{part.paper[method]:.1f}" if method in part.paper else "",
                     "size": f"{row['size_ratio']:.4f}",

@@ -213,6 +213,13 @@ def test_gradients_of_absent_links_need_all_links():
             params,
             dense_gradients=lambda p: jax.grad(loss)(p, links, x),
         )
+    with pytest.raises(InputError, match=r"for 0/w an array \[24, 12\], got \[\d+\]; in the loss"):
+        optimizer.update(
+            params,
+            optimizer.init(params),
+            params,
+            dense_gradients=lambda p: jax.grad(loss)(params, links, x),
+        )
 
 
 @pytest.mark.parametrize("form", ["masked", pytest.param("sparse", marks=needs_kernels)])

@@ -46,7 +46,8 @@ def unroll(layers: Layers, x: jax.Array, length: jax.Array) -> jax.Array:
         layers: See `step`.
         x: `[T, in, columns]`, float32 or float16.
         length: int32 `[columns]`: how many steps each column has. Past them its hidden state is
-            0, and nothing flows back through it. The kernels skip what lies past the end of
+            0, whatever `x` holds, and nothing flows back through it (though a gradient of weights
+            is no number if `x` is none there). The kernels skip what lies past the end of
             neighbouring columns.
 
     Returns:

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from sparl.compute import Topology, Tree, bind, to_masked
 from sparl.errors import InputError, unknown_name
 from sparl.topology.evolve import RULES, WHOLE, move_links
+from sparl.topology.names import name_of
 from sparl.topology.schedule import cosine
 
 RIGL = "rigl"
@@ -124,6 +125,7 @@ def evolving(
             masked, _ = to_masked(params, state.topology)
             # Rules that do not grow by gradients do not look at them.
             gradients = dense_gradients(masked) if dense_gradients else masked
+            jax.tree_util.tree_map_with_path(_require_whole, masked, gradients)
             share = cosine(state.updates / total_updates, start=fraction)
             trained = (params, state.inner, state.topology)
             (moved, inner_state, after), _ = move_links(
@@ -146,6 +148,15 @@ def _present(tree: Tree, topology: Topology) -> Tree:
         return jnp.where(links, values, 0) if isinstance(links, jax.Array) else values
 
     return jax.tree.map(present, tree, topology)
+
+
+def _require_whole(path: tuple, masked: jax.Array, gradient: jax.Array) -> None:
+    if masked.shape != gradient.shape:
+        raise InputError(
+            f"dense_gradients must return gradients of absent links, too: for {name_of(path)} an "
+            f"array {list(masked.shape)}, got {list(gradient.shape)}; in the loss, bind the "
+            "parameters that it is given with sparl.compute.dense(params)"
+        )
 
 
 def _require_zero(values: jax.Array, links: Any) -> None:

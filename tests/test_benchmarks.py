@@ -1,0 +1,54 @@
+"""The script that fills the results page, on a record of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parent.parent / "benchmarks" / "matrix.py"
+
+
+def matrix(*arguments):
+    command = [sys.executable, SCRIPT, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={"COLUMNS": "200"}, check=False
+    )
+
+
+def finished(folder, name, win_rate):
+    """A run folder as training leaves it."""
+    own = folder / name
+    own.mkdir(parents=True)
+    result = {"env_steps": 5, "win_rate": win_rate, "return": 1.0, "size_ratio": 0.066}
+    result |= {"flops": {"train_ratio": 0.051}, "env_steps_per_second": 9.0}
+    (own / "result.json").write_text(json.dumps(result))
+    line = {"kind": "eval", "env_steps": 5, "win_rate": win_rate}
+    (own / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
+    methods = {"dense": 0.8, "mast": 0.6, "rigl": 0.4, "static": 0.4, "rlx2": 0.2}
+    methods |= {"set": 0.1, "tiny": 0.0}
+    for seed in (0, 1):
+        for method, rate in methods.items():
+            finished(tmp_path / "runs", f"qmix-3m-{method}-{seed}-5", rate + 0.1 * seed)
+    where = ("--folder", tmp_path / "runs", "--record", tmp_path / "record.json")
+    cell = ("--maps", "3m", "--algorithms", "qmix", "--seeds", 2, "--total-steps", 5)
+    done = matrix(*where, *cell)
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if " mast " in line)
+    for text in ("0.600 0.700", "0.650", "0.071", "76.5", "100.9"):
+        assert text in row
+    # What is recorded needs no folder, and another process's outcomes stay.
+    others = json.loads((tmp_path / "record.json").read_text())
+    assert len(others) == 14
+    assert others["qmix-3m-mast-0-5"]["curve"] == [[5, 0.6]]
+    finished(tmp_path / "runs", "qmix-2s3z-dense-0-5", 0.5)
+    shown = matrix("--record", tmp_path / "record.json", "--no-train", *cell)
+    assert shown.stdout == done.stdout
+
+
+def test_nothing_finished_is_said(tmp_path):
+    done = matrix("--record", tmp_path / "record.json", "--no-train")
+    assert done.returncode == 2
+    assert "has no finished run yet" in done.stderr
