@@ -1,5 +1,6 @@
 """The script that fills the results page, on a record of its own."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -39,13 +40,23 @@ def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
     (row,) = (line for line in done.stdout.splitlines() if " mast " in line)
     for text in ("0.600 0.700", "0.650", "0.071", "76.5", "100.9"):
         assert text in row
-    # What is recorded needs no folder, and another process's outcomes stay.
     others = json.loads((tmp_path / "record.json").read_text())
     assert len(others) == 14
     assert others["qmix-3m-mast-0-5"]["curve"] == [[5, 0.6]]
-    finished(tmp_path / "runs", "qmix-2s3z-dense-0-5", 0.5)
+    # What is recorded needs no folder.
     shown = matrix("--record", tmp_path / "record.json", "--no-train", *cell)
     assert shown.stdout == done.stdout
+
+
+def test_a_record_may_be_shared(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script = importlib.import_module("matrix")
+    records = [script.Record(tmp_path / "record.json") for _ in range(2)]
+    names = ["qmix-3m-dense-0-5", "qmix-3m-mast-0-5"]
+    for record, name in zip(records, names, strict=True):
+        finished(tmp_path, name, 0.5)
+        record.add(script.Run(script.MATRIX[0], "dense", 0, 5, tmp_path / name))
+    assert sorted(json.loads((tmp_path / "record.json").read_text())) == names
 
 
 def test_nothing_finished_is_said(tmp_path):

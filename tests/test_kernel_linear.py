@@ -46,7 +46,8 @@ def dense_linear(weight, bias, x, dy, *, relu):
 @example((20, 20), 0.1, 7, (40,), 2)
 @example((300, 200), 0.5, 40, (), 3)  # Links for two tasks, and more.
 @example((700, 400), 0.3, 64, (), 8)  # One panel, of which two threads take half of the features.
-@example((9, 700), 0.5, 1, (3,), 9)
+@example((300, 200), 0.3, 200, (20,), 10)  # Groups of several pieces.
+@example((9, 700), 0.5, 1, (3,), 9)  # Narrow panels, and rows with many links.
 @example((1, 40000), 0.5, 3, (), 4)
 @example((3, 20000), 1.0, 3, (2,), 5)
 @example((4, 5), 0.5, 0, (), 6)

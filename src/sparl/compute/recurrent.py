@@ -46,9 +46,8 @@ def unroll(layers: Layers, x: jax.Array, length: jax.Array) -> jax.Array:
         layers: See `step`.
         x: `[T, in, columns]`, float32 or float16.
         length: int32 `[columns]`: how many steps each column has. Past them its hidden state is
-            0, whatever `x` holds, and nothing flows back through it (though a gradient of weights
-            is no number if `x` is none there). The kernels skip what lies past the end of
-            neighbouring columns.
+            0, whatever `x` holds, and nothing flows back through it. The kernels skip what lies
+            past the end of neighbouring columns.
 
     Returns:
         `[T, out, columns]`.
@@ -70,7 +69,8 @@ def _unroll(layers: Layers, x: jax.Array, length: jax.Array, *, keep_h: bool) ->
 
     def body(hidden: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple:
         x_t, t = inputs
-        features = linear(layers["fc1"], x_t, relu=True)
+        # Both, as what is no number would come back through a choice of the state alone.
+        features = linear(layers["fc1"], jnp.where(t < length, x_t, 0), relu=True)
         hidden = jnp.where(t < length, _gru_cell(layers["rnn"], features, hidden), 0)
         return hidden, (linear(layers["fc2"], hidden), hidden if keep_h else None)
 

@@ -16,49 +16,51 @@ constexpr int64_t kTaskWork = 1 << 18;
 // Links of a task for each row that it packs, at least: enough that packing costs little.
 constexpr int64_t kLinksPerRow = 4;
 
-// A block of one batch entry.
+// A tile of one batch entry.
 struct Piece {
   int64_t entry;
-  Block block;
+  Tile tile;
+};
+
+// A layer's links, from `packed` features, of which a task makes panels, to `computed` ones.
+struct Work {
+  int64_t batch, columns, links, packed, computed;
 };
 
 // How [batch, columns] is cut into pieces, and these into groups. It follows from shapes alone, and
 // partial sums are added in the order of the groups. Where groups are fewer than threads, each is
-// cut into slices of features, a task each, which does not show in what they compute: so results do
+// cut into bands of features, a task each, which does not show in what they compute: so results do
 // not depend on the number of threads.
 struct Cut {
-  int64_t columns, per_entry, pieces, per_group, groups, features, slices = 1;
+  int64_t columns, computed, per_entry, pieces, per_group, groups, bands = 1;
 
-  // At most `most` groups, for links from `packed` features to `features`, or the other way round.
-  Cut(int64_t batch, int64_t columns, int64_t links, int64_t packed, int64_t features, int64_t most,
-      int64_t threads)
-      : columns(columns),
+  // At most `most` groups.
+  Cut(const Work& work, int64_t most, int64_t threads)
+      : columns(work.columns),
+        computed(work.computed),
         per_entry((columns + kPieceColumns - 1) / kPieceColumns),
-        pieces(batch * per_entry),
-        per_group(std::max(1 + kTaskWork / std::max<int64_t>(1, links * kPieceColumns),
+        pieces(work.batch * per_entry),
+        per_group(std::max(1 + kTaskWork / std::max<int64_t>(1, work.links * kPieceColumns),
                            (pieces + most - 1) / most)),
-        groups((pieces + per_group - 1) / per_group),
-        features(features) {
+        groups((pieces + per_group - 1) / per_group) {
     if (groups == 0) return;
-    const int64_t useful = std::min(links * batch * columns / groups / kTaskWork,
-                                    links / std::max<int64_t>(1, kLinksPerRow * packed));
-    slices = std::max<int64_t>(1, std::min({(threads + groups - 1) / groups, useful, features}));
+    const int64_t useful = std::min(work.links * work.batch * columns / groups / kTaskWork,
+                                    work.links / std::max<int64_t>(1, kLinksPerRow * work.packed));
+    bands = std::max<int64_t>(1, std::min({threads / groups, useful, computed}));
   }
-  int64_t tasks() const { return groups * slices; }
-  int64_t group(int64_t task) const { return task / slices; }
-  // The first feature of a task's slice, or of the next.
-  int64_t feature(int64_t task, int64_t next = 0) const {
-    return (task % slices + next) * features / slices;
-  }
+  int64_t tasks() const { return groups * bands; }
+  int64_t group(int64_t task) const { return task / bands; }
+  // The first feature of a task's band, and the first past it.
+  int64_t begin(int64_t task) const { return task % bands * computed / bands; }
+  int64_t end(int64_t task) const { return (task % bands + 1) * computed / bands; }
   // Calls run(piece) for every piece of a task.
   template <class Run>
   void for_each(int64_t task, const Run& run) const {
-    const int64_t begin = group(task) * per_group, end = std::min(begin + per_group, pieces);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t first = i % per_entry * kPieceColumns;
-      run(Piece{
-          i / per_entry,
-          {first, std::min(first + kPieceColumns, columns), feature(task), feature(task, 1)}});
+    const int64_t first = group(task) * per_group, last = std::min(first + per_group, pieces);
+    for (int64_t i = first; i < last; ++i) {
+      const int64_t column = i % per_entry * kPieceColumns;
+      const Tile tile = {column, std::min(column + kPieceColumns, columns), begin(task), end(task)};
+      run(Piece{i / per_entry, tile});
     }
   }
 };
@@ -104,8 +106,8 @@ ffi::Error run_linear_forward(ffi::ThreadPool pool, const LinkBuffers& buffers, 
   layer.columns = shape.columns;
 
   const auto& kernels = kernels_of<Index, Input>().linear;
-  const Cut cut(shape.batch, shape.columns, links.count, links.inputs, links.outputs, /*most=*/256,
-                pool.num_threads());
+  const Cut cut({shape.batch, shape.columns, links.count, links.inputs, links.outputs},
+                /*most=*/256, pool.num_threads());
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.forward_scratch(layer), 0);
     cut.for_each(task, [&](Piece piece) {
@@ -113,7 +115,7 @@ ffi::Error run_linear_forward(ffi::ThreadPool pool, const LinkBuffers& buffers, 
       part.x =
           static_cast<const Input*>(x.untyped_data()) + piece.entry * links.inputs * shape.columns;
       part.y = y->typed_data() + piece.entry * links.outputs * shape.columns;
-      kernels.forward(part, piece.block, own);
+      kernels.forward(part, piece.tile, own);
     });
   });
   return ffi::Error::Success();
@@ -139,8 +141,8 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   layer.columns = shape.columns;
 
   const auto& kernels = kernels_of<Index, Input>().linear;
-  const Cut cut(shape.batch, shape.columns, links.count, links.outputs, links.inputs, /*most=*/8,
-                pool.num_threads());
+  const Cut cut({shape.batch, shape.columns, links.count, links.outputs, links.inputs},
+                /*most=*/8, pool.num_threads());
   const int64_t size = links.count + links.outputs;
   float* shared = scratch(links.count + std::max<int64_t>(cut.groups, 1) * size, 1);
   layer.weight.transposed = shared;
@@ -149,10 +151,10 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.backward_scratch(layer), 0);
     float* dw = parts + cut.group(task) * size;
-    // All slices see the same gradients of outputs; the first sums them up.
-    float* db = cut.feature(task) == 0 ? dw + links.count : nullptr;
-    std::fill(dw + links.column_start[cut.feature(task)],
-              dw + links.column_start[cut.feature(task, 1)], 0.0f);
+    // All bands see the same gradients of outputs; the first sums them up.
+    float* db = cut.begin(task) == 0 ? dw + links.count : nullptr;
+    std::fill(dw + links.column_start[cut.begin(task)], dw + links.column_start[cut.end(task)],
+              0.0f);
     if (db) std::fill(db, db + links.outputs, 0.0f);
     cut.for_each(task, [&](Piece piece) {
       const int64_t in = piece.entry * links.inputs * shape.columns;
@@ -162,7 +164,7 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
       part.y = relu ? const_cast<float*>(y.typed_data()) + out : nullptr;
       part.dy = dy.typed_data() + out;
       part.dx = wants_dx ? dx->typed_data() + in : nullptr;
-      kernels.backward(part, piece.block, own, dw, db);
+      kernels.backward(part, piece.tile, own, dw, db);
     });
   });
   add_up(pool, parts, cut.groups, size);

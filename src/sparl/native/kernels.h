@@ -67,13 +67,14 @@ struct RecurrentGradients {
 // What one call of a linear layer works on: columns [first, last), and of the features that it
 // returns, outputs or gradients of inputs, [begin, end). What it computes for a feature does not
 // depend on which others there are.
-struct Block {
+struct Tile {
   int64_t first, last, begin, end;
 };
 
 // One instruction set's kernels. Every call works on columns [first, last) and may run beside
 // others on other columns; `first` is a multiple of the panel. `scratch` holds as many floats as
-// the function beside it says.
+// the function beside it says. How a sum is rounded may depend on how many columns there are, but
+// not on which call has them.
 template <class Index, class Input>
 struct RecurrentKernels {
   void (*forward)(const Recurrent<Index, Input>&, int64_t first, int64_t last, float* scratch);
@@ -85,11 +86,11 @@ struct RecurrentKernels {
 
 template <class Index, class Input>
 struct LinearKernels {
-  void (*forward)(const Linear<Index, Input>&, Block, float* scratch);
+  void (*forward)(const Linear<Index, Input>&, Tile, float* scratch);
   int64_t (*forward_scratch)(const Linear<Index, Input>&);
-  // Adds to dw [count], column by column, what the block's inputs have there, and unless it is null
-  // to db [outputs].
-  void (*backward)(const Linear<Index, Input>&, Block, float* scratch, float* dw, float* db);
+  // Adds to dw [count], column by column, what the tile's inputs have there, and unless it is null
+  // to db [outputs]. Calls on the same columns may share dw, if only one of them has db.
+  void (*backward)(const Linear<Index, Input>&, Tile, float* scratch, float* dw, float* db);
   int64_t (*backward_scratch)(const Linear<Index, Input>&);
 };
 

@@ -13,11 +13,11 @@ int64_t linear_forward_scratch(const Linear<Index, Input>& layer) {
 }
 
 template <class Panel, class Index, class Input>
-SPARL_NOINLINE void linear_forward_panel(const Linear<Index, Input>& layer, Block block, int64_t c,
+SPARL_NOINLINE void linear_forward_panel(const Linear<Index, Input>& layer, Tile tile, int64_t c,
                                          int64_t count, float* scratch) {
   const Weight<Index>& w = layer.weight;
   pack(scratch, Panel::columns, layer.x + c, layer.columns, w.links.inputs, count, Panel::columns);
-  for (int64_t r = block.begin; r < block.end; ++r) {
+  for (int64_t r = tile.begin; r < tile.end; ++r) {
     Vec acc[Panel::vectors];
     fill(acc, layer.bias[r]);
     accumulate(acc, w.values, w.links.column, w.links.row_start[r], w.links.row_start[r + 1],
@@ -30,11 +30,11 @@ SPARL_NOINLINE void linear_forward_panel(const Linear<Index, Input>& layer, Bloc
 }
 
 template <class Index, class Input>
-void linear_forward(const Linear<Index, Input>& layer, Block block, float* scratch) {
-  for (int64_t c = block.first; c < block.last; c += kPanel) {
-    const int64_t count = min(kPanel, block.last - c);
+void linear_forward(const Linear<Index, Input>& layer, Tile tile, float* scratch) {
+  for (int64_t c = tile.first; c < tile.last; c += kPanel) {
+    const int64_t count = min(kPanel, tile.last - c);
     in_narrowest<kVectors>(count, [&](auto panel) {
-      linear_forward_panel<decltype(panel)>(layer, block, c, count, scratch);
+      linear_forward_panel<decltype(panel)>(layer, tile, c, count, scratch);
     });
   }
 }
@@ -91,11 +91,11 @@ SPARL_INLINE void through_input(const Weight<Index>& w, int64_t begin, int64_t e
 }
 
 template <class Panel, class Index, class Input>
-SPARL_NOINLINE void linear_backward_panel(const Linear<Index, Input>& layer, Block block, int64_t c,
+SPARL_NOINLINE void linear_backward_panel(const Linear<Index, Input>& layer, Tile tile, int64_t c,
                                           int64_t count, float* scratch, float* dw, float* db) {
   const Weight<Index>& w = layer.weight;
   pack_output_gradient<Panel>(layer, c, count, scratch, db);
-  for (int64_t i = block.begin; i < block.end; ++i) {
+  for (int64_t i = tile.begin; i < tile.end; ++i) {
     const int64_t begin = w.links.column_start[i], end = w.links.column_start[i + 1];
     Vec x[Panel::vectors], dx[Panel::vectors] = {};
     take(x, layer.x + i * layer.columns + c, count);
@@ -109,12 +109,12 @@ SPARL_NOINLINE void linear_backward_panel(const Linear<Index, Input>& layer, Blo
 }
 
 template <class Index, class Input>
-void linear_backward(const Linear<Index, Input>& layer, Block block, float* scratch, float* dw,
+void linear_backward(const Linear<Index, Input>& layer, Tile tile, float* scratch, float* dw,
                      float* db) {
-  for (int64_t c = block.first; c < block.last; c += kBackwardPanel) {
-    const int64_t count = min(kBackwardPanel, block.last - c);
+  for (int64_t c = tile.first; c < tile.last; c += kBackwardPanel) {
+    const int64_t count = min(kBackwardPanel, tile.last - c);
     in_narrowest<kBackwardVectors>(count, [&](auto panel) {
-      linear_backward_panel<decltype(panel)>(layer, block, c, count, scratch, dw, db);
+      linear_backward_panel<decltype(panel)>(layer, tile, c, count, scratch, dw, db);
     });
   }
 }

@@ -42,6 +42,23 @@ int64_t longest(const Net& net, int64_t first, int64_t count) {
   return min(steps, net.steps);
 }
 
+template <class Net>
+int64_t shortest(const Net& net, int64_t first, int64_t count) {
+  int64_t steps = net.steps;
+  for (int64_t c = first; c < first + count; ++c) steps = min(steps, net.length[c]);
+  return steps;
+}
+
+// Makes zero what rows of a panel hold where the mask is not set.
+template <int vectors>
+void clear_ended(float* rows, int64_t count, int64_t stride, const VecBits (&mask)[vectors]) {
+  for (int64_t r = 0; r < count; ++r, rows += stride) {
+    for (int j = 0; j < vectors; ++j) {
+      store(rows + j * kLanes, only(load(rows + j * kLanes), mask[j]));
+    }
+  }
+}
+
 // All bits set where a column has not ended at `step`, else none.
 template <int vectors, class Net>
 void running(const Net& net, int64_t first, int64_t count, int64_t step, VecBits (&mask)[vectors]) {
@@ -143,7 +160,7 @@ SPARL_NOINLINE void recurrent_forward_panel(const Recurrent<Index, Input>& net, 
   float* y = features + net.features * kWidth;
   float* h = y + net.outputs * kWidth;
   float* next = h + hidden * kWidth;
-  const int64_t end = longest(net, first, count);
+  const int64_t end = longest(net, first, count), ended = shortest(net, first, count);
   pack(h, kWidth, net.h0 + first, columns, hidden, count, kWidth);
   for (int64_t t = 0; t < net.steps; ++t) {
     float* out = net.y + t * net.outputs * columns + first;
@@ -160,9 +177,10 @@ SPARL_NOINLINE void recurrent_forward_panel(const Recurrent<Index, Input>& net, 
       fetch(net.x + (t + 1) * net.inputs * columns + first, columns, net.inputs, count);
       if (states) fetch<true>(states + hidden * columns, columns, hidden, count);
     }
-    product<Panel::vectors, true>(net.fc1, net.b1, x, kWidth, features);
     VecBits mask[Panel::vectors] = {};
     running(net, first, count, t, mask);
+    if (t >= ended) clear_ended(x, net.inputs, kWidth, mask);
+    product<Panel::vectors, true>(net.fc1, net.b1, x, kWidth, features);
     for (int64_t u = 0; u < hidden; u += kUnits) {
       const int64_t units = min(kUnits, hidden - u);
       GateSums<Panel> sums;
@@ -207,7 +225,6 @@ template <class Panel, class Index, class Input>
 SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net, int64_t first,
                                              int64_t count, float* scratch,
                                              const RecurrentGradients& gradients) {
-  constexpr int kWide = Panel::vectors;
   constexpr int64_t kWidth = Panel::columns;
   const int64_t hidden = net.hidden, columns = net.columns;
   const int64_t stride = wide_stride(kBlocks * kWidth);
@@ -223,18 +240,19 @@ SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net,
   float* dh = dy + net.outputs * stride;  // Of one step.
   const Links<Index>& ih = net.w_ih.links;
   const Links<Index>& hh = net.w_hh.links;
-  const int64_t end = longest(net, first, count);
+  const int64_t end = longest(net, first, count), ended = shortest(net, first, count);
   clear(dh, hidden, kWidth, kWidth);
 
   for (int64_t t = end - 1; t >= 0; --t) {
     const int64_t slot = (end - 1 - t) % kBlocks * kWidth;
-    VecBits mask[kWide] = {};
+    VecBits mask[Panel::vectors] = {};
     running(net, first, count, t, mask);
 
     // What the forward pass had.
     pack(x + slot, stride, net.x + t * net.inputs * columns + first, columns, net.inputs, count,
          kWidth);
-    product<kWide, true>(net.fc1, net.b1, x + slot, stride, features + slot);
+    if (t >= ended) clear_ended(x + slot, net.inputs, stride, mask);
+    product<Panel::vectors, true>(net.fc1, net.b1, x + slot, stride, features + slot);
     const float* earlier = t ? net.h + (t - 1) * hidden * columns : net.h0;
     pack(before + slot, stride, earlier + first, columns, hidden, count, kWidth);
     pack(after + slot, stride, net.h + t * hidden * columns + first, columns, hidden, count,
@@ -250,14 +268,14 @@ SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net,
 
     // Through fc2.
     for (int64_t u = 0; u < hidden; ++u) {
-      Vec total[kWide];
-      for (int j = 0; j < kWide; ++j) total[j] = load(dh + u * kWidth + j * kLanes);
+      Vec total[Panel::vectors];
+      for (int j = 0; j < Panel::vectors; ++j) total[j] = load(dh + u * kWidth + j * kLanes);
       accumulate(total, net.fc2.transposed, net.fc2.links.row, net.fc2.links.column_start[u],
                  net.fc2.links.column_start[u + 1], dy + slot, stride);
       if (net.dh) {
         float own[kWidth];
         pack(own, kWidth, net.dh + (t * hidden + u) * columns + first, columns, 1, count, kWidth);
-        for (int j = 0; j < kWide; ++j) total[j] += load(own + j * kLanes);
+        for (int j = 0; j < Panel::vectors; ++j) total[j] += load(own + j * kLanes);
       }
       put(dh + u * kWidth, total);
     }
@@ -287,8 +305,8 @@ SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net,
       }
     }
     for (int64_t i = 0; i < hidden; ++i) {
-      Vec acc[kWide];
-      for (int j = 0; j < kWide; ++j) acc[j] = load(dh + i * kWidth + j * kLanes);
+      Vec acc[Panel::vectors];
+      for (int j = 0; j < Panel::vectors; ++j) acc[j] = load(dh + i * kWidth + j * kLanes);
       accumulate(acc, net.w_hh.transposed, hh.row, hh.column_start[i], hh.column_start[i + 1],
                  from_h + slot, stride);
       put(dh + i * kWidth, acc);
@@ -296,10 +314,10 @@ SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net,
 
     // Through fc1.
     for (int64_t i = 0; i < net.features; ++i) {
-      Vec acc[kWide] = {};
+      Vec acc[Panel::vectors] = {};
       accumulate(acc, net.w_ih.transposed, ih.row, ih.column_start[i], ih.column_start[i + 1],
                  from_x + slot, stride);
-      for (int j = 0; j < kWide; ++j) {
+      for (int j = 0; j < Panel::vectors; ++j) {
         const int64_t to = i * stride + slot + j * kLanes;
         store(d_features + to, load(features + to) > 0 ? acc[j] : Vec{});
       }
@@ -307,7 +325,7 @@ SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net,
     if (net.dx) {
       const Links<Index>& links = net.fc1.links;
       for (int64_t i = 0; i < net.inputs; ++i) {
-        Vec acc[kWide] = {};
+        Vec acc[Panel::vectors] = {};
         accumulate(acc, net.fc1.transposed, links.row, links.column_start[i],
                    links.column_start[i + 1], d_features + slot, stride);
         put(net.dx + (t * net.inputs + i) * columns + first, acc, count);
@@ -318,13 +336,14 @@ SPARL_NOINLINE void recurrent_backward_panel(const Recurrent<Index, Input>& net,
       const int64_t unused = (kBlocks - 1) * kWidth - slot;
       // Nothing comes from steps that there are not; all that lies before dh is rows of one stride.
       clear(scratch + slot + kWidth, (dh - scratch) / stride, stride, unused);
-      weight_gradient<kWide * kBlocks>(net.fc1.links, d_features, x, stride, gradients.fc1,
-                                       gradients.b1);
-      weight_gradient<kWide * kBlocks>(ih, from_x, features, stride, gradients.w_ih,
-                                       gradients.b_ih);
-      weight_gradient<kWide * kBlocks>(hh, from_h, before, stride, gradients.w_hh, gradients.b_hh);
-      weight_gradient<kWide * kBlocks>(net.fc2.links, dy, after, stride, gradients.fc2,
-                                       gradients.b2);
+      weight_gradient<Panel::vectors * kBlocks>(net.fc1.links, d_features, x, stride, gradients.fc1,
+                                                gradients.b1);
+      weight_gradient<Panel::vectors * kBlocks>(ih, from_x, features, stride, gradients.w_ih,
+                                                gradients.b_ih);
+      weight_gradient<Panel::vectors * kBlocks>(hh, from_h, before, stride, gradients.w_hh,
+                                                gradients.b_hh);
+      weight_gradient<Panel::vectors * kBlocks>(net.fc2.links, dy, after, stride, gradients.fc2,
+                                                gradients.b2);
     }
   }
 

@@ -126,9 +126,10 @@ SPARL_INLINE Vec tanh(Vec x) {
 // number next to t and p a polynomial that errs by 1e-7 at most.
 SPARL_INLINE Vec sigmoid(Vec x) {
   constexpr float kMinusLog2e = -1.44269504f;
-  constexpr float kWhole =
-      12582912.0f;  // 1.5 2^23: what is added to it is rounded to a whole number.
-  x = at_least(at_most(x, 87.0f), -87.0f);       // Where n fits the exponent of a float.
+  // 1.5 2^23: what is added to it is rounded to a whole number.
+  constexpr float kWhole = 12582912.0f;
+  // Where n fits the exponent of a float.
+  x = at_least(at_most(x, 87.0f), -87.0f);
   const Vec shifted = x * kMinusLog2e + kWhole;  // Its last bits are those of n.
   const Vec f = x * kMinusLog2e - (shifted - kWhole);
   const Vec s = f * f;

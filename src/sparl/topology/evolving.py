@@ -11,7 +11,7 @@ from jax.core import Tracer
 from sparl.compute import Topology, Tree, bind, to_masked
 from sparl.errors import InputError, unknown_name
 from sparl.topology.evolve import RULES, WHOLE, move_links
-from sparl.topology.names import name_of
+from sparl.topology.names import by_name
 from sparl.topology.schedule import cosine
 
 RIGL = "rigl"
@@ -124,8 +124,10 @@ def evolving(
             key, rule_key = jax.random.split(state.key)
             masked, _ = to_masked(params, state.topology)
             # Rules that do not grow by gradients do not look at them.
-            gradients = dense_gradients(masked) if dense_gradients else masked
-            jax.tree_util.tree_map_with_path(_require_whole, masked, gradients)
+            gradients = masked
+            if dense_gradients is not None:
+                gradients = dense_gradients(masked)
+                _require_whole(gradients, masked)
             share = cosine(state.updates / total_updates, start=fraction)
             trained = (params, state.inner, state.topology)
             (moved, inner_state, after), _ = move_links(
@@ -150,13 +152,16 @@ def _present(tree: Tree, topology: Topology) -> Tree:
     return jax.tree.map(present, tree, topology)
 
 
-def _require_whole(path: tuple, masked: jax.Array, gradient: jax.Array) -> None:
-    if masked.shape != gradient.shape:
-        raise InputError(
-            f"dense_gradients must return gradients of absent links, too: for {name_of(path)} an "
-            f"array {list(masked.shape)}, got {list(gradient.shape)}; in the loss, bind the "
-            "parameters that it is given with sparl.compute.dense(params)"
-        )
+def _require_whole(gradients: Tree, masked: Tree) -> None:
+    found, wanted = by_name(gradients), by_name(masked)
+    for name, values in wanted.items():
+        shape = list(found[name].shape) if name in found else "nothing"
+        if shape != list(values.shape):
+            raise InputError(
+                f"dense_gradients must return gradients of absent links, too: for {name} an array "
+                f"{list(values.shape)}, got {shape}; in the loss, bind the parameters that it is "
+                "given with sparl.compute.dense(params)"
+            )
 
 
 def _require_zero(values: jax.Array, links: Any) -> None:
