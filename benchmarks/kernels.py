@@ -132,7 +132,7 @@ def cases() -> list[Case]:
     found += [agent_net(60, 256, sparsity) for sparsity in (0.9, 0.95, 0.8)]
     found += [acting(64, sparsity) for sparsity in (0.9, 0.95, 0.8)]
     # Where sparse compute gains least.
-    shapes = ((32, 32), (64, 64), (128, 128), (32, 256), (256, 32))
+    shapes = ((32, 32), (64, 64), (128, 128), (256, 256), (1024, 1024), (32, 256), (256, 32))
     found += [layer(*shape, columns, 0.8) for shape in shapes for columns in (64, 256, 1024)]
     # Few columns, of which vectors are not full.
     found += [layer(256, 256, columns, 0.8) for columns in (1, 8, 16, 32)]
