@@ -38,12 +38,20 @@ def mlp(weights, x):
     return x
 
 
+def positive(text):
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--sparsity", type=float, default=0.95)
     parser.add_argument("--rule", default="rigl", choices=("static", "set", "rigl"))
-    parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--width", type=positive, default=1024)
+    parser.add_argument("--updates", type=positive, default=1000)
     args = parser.parse_args()
     sparl.compute.keep_freed()  # Else large temporaries would be new memory at each call.
     widths = (INPUTS, args.width, args.width, OUTPUTS)

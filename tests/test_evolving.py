@@ -234,13 +234,20 @@ def test_what_linear_refuses(form):
             compute.linear(layer, x)
     with pytest.raises(InputError, match=r"the bias has shape \[7\], but the layer has 24 outputs"):
         compute.linear(layer | {"b": jnp.ones(7)}, jnp.ones((12, 5)))
-    with pytest.raises(InputError, match=r"a layer has a weight w .* this has \['0', "):
+    with pytest.raises(InputError, match=r"a layer is a dict of a weight w .* got \['0', "):
         compute.linear(params, jnp.ones((12, 5)))
+    with pytest.raises(InputError, match=r"a layer is a dict of a weight w .* got a \w+$"):
+        compute.linear(layer["w"], jnp.ones((12, 5)))
     with pytest.raises(InputError, match="they differ in 0/b, 0/w, 9/b, 9/w: bind what"):
         compute.bind({"9" if k == "0" else k: v for k, v in params.items()}, links)
     if form == "sparse":
         with pytest.raises(InputError, match="not of one tree, or not in this order: bind what"):
             compute.bind(links, params)
+    else:
+        with pytest.raises(
+            InputError, match="of 0/b is an array of float32, but a mask is of bool"
+        ):
+            compute.bind(params, params)
     if form == "sparse":
         with pytest.raises(InputError, match=r"w has shape \[\d+\], not \[out, in\]: join"):
             compute.linear(params["0"], jnp.ones((12, 5)))
@@ -264,19 +271,54 @@ def test_a_whole_network_shares_one_budget():
     ("settings", "match"),
     [
         ({"rule": "rigle"}, "unknown rule 'rigle': did you mean 'rigl'"),
-        ({"interval": 0}, "interval and total_updates must be at least 1"),
-        ({"fraction": 1.5}, r"fraction must lie in \[0, 1\], got 1.5"),
+        ({"interval": 0}, "interval must be a whole number from 1 on, got 0"),
+        ({"interval": 1.5}, "interval must be a whole number from 1 on, got 1.5"),
+        ({"total_updates": "9"}, "total_updates must be a whole number from 1 on, got '9'"),
+        ({"fraction": 1.5}, r"fraction must be a number in \[0, 1\], got 1.5"),
+        ({"inner": None}, "inner must be an optax transformation, got None"),
     ],
 )
 def test_settings_are_checked(settings, match):
+    right = {"inner": optax.sgd(1), "topology": {}, "rule": "set", "total_updates": 9}
     with pytest.raises(InputError, match=match):
-        topology.evolving(optax.sgd(1), {}, **({"rule": "set", "total_updates": 9} | settings))
+        topology.evolving(**(right | settings))
+
+
+@pytest.mark.parametrize("form", ["masked", pytest.param("sparse", marks=needs_kernels)])
+@pytest.mark.parametrize(
+    "inner",
+    [optax.adafactor(1e-3), optax.novograd(1e-3), optax.sm3(1e-3), optax.lbfgs()],
+    ids=["adafactor", "novograd", "sm3", "lbfgs"],
+)
+def test_states_that_could_not_go_with_links_are_refused(form, inner):
+    params, links = topology.init(
+        jax.random.key(0), init_mlp(jax.random.key(0)), sparsity=0.5, compute=form
+    )
+    optimizer = topology.evolving(inner, links, rule="rigl", total_updates=9)
+    with pytest.raises(InputError, match="not made of arrays of each parameter's shape"):
+        optimizer.init(params)
+
+
+@needs_kernels
+def test_what_treats_matrices_apart_is_for_masks():
+    dense = init_mlp(jax.random.key(0))
+    for form in ("masked", "sparse"):
+        params, links = topology.init(jax.random.key(0), dense, sparsity=0.5, compute=form)
+        optimizer = topology.evolving(optax.contrib.muon(1e-3), links, rule="rigl", total_updates=9)
+        if form == "sparse":
+            with pytest.raises(
+                InputError, match=r"optimizer treats matrices apart, .* compute='masked'"
+            ):
+                optimizer.init(params)
+        else:
+            optimizer.init(params)
 
 
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"sparsity": 1.2}, r"sparsity must lie in \[0, 1\), got 1.2"),
+        ({"sparsity": 1.2}, r"sparsity must be a number in \[0, 1\), got 1.2"),
+        ({"sparsity": "0.9"}, r"sparsity must be a number in \[0, 1\), got '0.9'"),
         ({"sparsity": 0.5, "distribution": "even"}, "unknown distribution 'even'"),
         ({"sparsity": 0.99}, "fewer than one each; the highest that keeps one per output"),
         ({"sparsity": 0.5, "compute": "dense"}, "compute 'dense' keeps every link"),
@@ -296,8 +338,14 @@ def test_what_update_lacks_is_said():
     state = optimizer.init(params)
     with pytest.raises(InputError, match="call update\\(gradients, state, params\\)"):
         optimizer.update(params, state)
-    with pytest.raises(InputError, match="pass dense_gradients to update"):
-        optimizer.update(params, state, params)
+    for given in ({}, {"dense_gradients": params}):
+        with pytest.raises(InputError, match="pass dense_gradients to update"):
+            optimizer.update(params, state, params, **given)
+    others = params | {"0": {"w": jnp.ones((3, 3)), "b": params["0"]["b"]}}
+    with pytest.raises(InputError, match=r"for 0/w an array \[24, 12\], got \[3, 3\]"):
+        optimizer.update(others, state, params)
+    with pytest.raises(InputError, match=r"for \d/[wb] an array \[.*\], got nothing"):
+        optimizer.update({}, state, params)
 
 
 def test_there_must_be_a_weight():

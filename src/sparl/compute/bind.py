@@ -52,14 +52,15 @@ def bind(params: Tree, topology: Topology) -> Tree:
         The same tree, each weight in the form that `linear` takes.
 
     Raises:
-        InputError: If a weight has not the shape that its links ask for, or the trees differ.
+        InputError: If a weight has not the shape that its links ask for, if what should tell where
+            links are does not, or if the trees differ.
     """
     try:
         return jax.tree_util.tree_map_with_path(_bind_one, params, topology)
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        odd = ", ".join(sorted(_paths(params) ^ _paths(topology)))
+        odd = ", ".join(sorted(filter(None, _paths(params) ^ _paths(topology))))
         how = f"they differ in {odd}" if odd else "or not in this order"
         raise InputError(
             f"parameters and topology are not of one tree, {how}: bind what sparl.topology.init "
@@ -75,6 +76,11 @@ def dense(params: Tree) -> Topology:
 def _bind_one(path: tuple, values: jax.Array, links: Links | jax.Array | None) -> Weight:
     if links is None:
         return values
+    if not isinstance(links, Links) and links.dtype != bool:
+        raise InputError(
+            f"the topology of {_name(path)} is an array of {links.dtype}, but a mask is of bool: "
+            "pass the topology that sparl.topology.init returned beside the parameters"
+        )
     expected = links.column.shape if isinstance(links, Links) else links.shape
     if values.shape != expected:
         raise InputError(

@@ -1,5 +1,6 @@
 """The product of one weight with feature-major activations."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ def linear(layer: dict[str, Any], x: jax.Array, *, relu: bool = False) -> jax.Ar
 
     Args:
         layer: `w` as `bind` returns it, standing for `[out, in]`; and, where there is one, `b`,
-            `[out]`.
+            `[out]`, which counts as float32 of whatever type it is.
         x: `[..., in, columns]`, float16 or what goes into float32.
         relu: Whether to return the positive part.
 
@@ -30,16 +31,17 @@ def linear(layer: dict[str, Any], x: jax.Array, *, relu: bool = False) -> jax.Ar
     weight = layer["w"]
     if isinstance(weight, SparseWeight):
         x = x if x.dtype == jnp.float16 else x.astype(jnp.float32)
-        bias = layer["b"] if "b" in layer else jnp.zeros(weight.links.shape[0])
+        bias = jnp.asarray(layer.get("b", jnp.zeros(weight.links.shape[0])), jnp.float32)
         return kernels.linear(weight.values, bias, x, weight.links, relu=relu)
     y = weight @ x.astype(jnp.float32)
-    y = y + layer["b"][:, None] if "b" in layer else y
+    y = y + jnp.asarray(layer["b"], jnp.float32)[:, None] if "b" in layer else y
     return jax.nn.relu(y) if relu else y
 
 
 def _check(layer: dict[str, Any], x: jax.Array) -> None:
-    if "w" not in layer:
-        raise InputError(f"a layer has a weight w and perhaps a bias b; this has {list(layer)}")
+    if not isinstance(layer, Mapping) or "w" not in layer:
+        given = list(layer) if isinstance(layer, Mapping) else f"a {type(layer).__name__}"
+        raise InputError(f"a layer is a dict of a weight w and perhaps a bias b, got {given}")
     weight: Weight = layer["w"]
     shape = weight.links.shape if isinstance(weight, SparseWeight) else weight.shape
     if len(shape) != 2:
@@ -52,7 +54,5 @@ def _check(layer: dict[str, Any], x: jax.Array) -> None:
             f"x has shape {list(x.shape)}, but the layer takes [..., {shape[1]}, batch]: features "
             "come before samples, so it may have to be transposed"
         )
-    if "b" in layer and layer["b"].shape != shape[:1]:
-        raise InputError(
-            f"the bias has shape {list(layer['b'].shape)}, but the layer has {shape[0]} outputs"
-        )
+    if "b" in layer and (found := jnp.shape(layer["b"])) != tuple(shape[:1]):
+        raise InputError(f"the bias has shape {list(found)}, but the layer has {shape[0]} outputs")

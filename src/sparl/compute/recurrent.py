@@ -98,5 +98,6 @@ def _values_and_links(layers: Layers) -> tuple[dict[str, jax.Array], dict[str, L
     fc1, rnn, fc2 = layers["fc1"], layers["rnn"], layers["fc2"]
     weights = {"fc1": fc1["w"], "w_ih": rnn["w_ih"], "w_hh": rnn["w_hh"], "fc2": fc2["w"]}
     biases = {"b1": fc1["b"], "b_ih": rnn["b_ih"], "b_hh": rnn["b_hh"], "b2": fc2["b"]}
+    biases = {name: jnp.asarray(bias, jnp.float32) for name, bias in biases.items()}
     values = {name: weight.values for name, weight in weights.items()}
     return values | biases, {name: weight.links for name, weight in weights.items()}

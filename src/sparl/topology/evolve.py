@@ -108,17 +108,26 @@ def carry_moments(
     optimizer: optax.GradientTransformation, opt_state: Any, before: Topology, after: Topology
 ) -> Any:
     """An optimiser's state on other links, or on the same in another form."""
+    return map_moments(optimizer, carry_over, opt_state, before, after)
 
-    def carry(moments: Any, *links: Any) -> Any:
+
+def map_moments(
+    optimizer: optax.GradientTransformation,
+    function: Callable[..., Any],
+    opt_state: Any,
+    *trees: Tree,
+) -> Any:
+    """An optimiser's state with `function` of each moment and its parameter's leaves in `trees`."""
+
+    def mapped(moments: Any, *leaves: Any) -> Any:
         # `optax.masked` and `optax.partition` leave out what is not theirs.
-        return moments if isinstance(moments, optax.MaskedNode) else carry_over(moments, *links)
+        return moments if isinstance(moments, optax.MaskedNode) else function(moments, *leaves)
 
     return optax.tree_utils.tree_map_params(
         optimizer,
-        carry,
+        mapped,
         opt_state,
-        before,
-        after,
+        *trees,
         is_leaf=lambda x: isinstance(x, optax.MaskedNode),
     )
 

@@ -1,5 +1,6 @@
 """Sparse training of any network: an optax transformation that also moves the links."""
 
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from jax.core import Tracer
 
 from sparl.compute import Topology, Tree, bind, to_masked
 from sparl.errors import InputError, unknown_name
-from sparl.topology.evolve import RULES, WHOLE, move_links
+from sparl.topology.evolve import RULES, WHOLE, map_moments, move_links
 from sparl.topology.names import by_name
 from sparl.topology.schedule import cosine
 
@@ -54,10 +55,9 @@ def evolving(
     topology changes only.
 
     Args:
-        inner: A transformation whose state holds, for each parameter, arrays of its shape or none:
-            `optax.adam(1e-3)` for example, also chained, masked or partitioned, but not
-            `optax.adafactor`, which holds sums of rows. Masks should go by the names of parameters:
-            with the kernels a sparse weight has one dimension, like a bias.
+        inner: A transformation that treats each number of a parameter alike: `optax.adam(1e-3)`
+            for example, also chained, masked or partitioned. With the kernels a sparse weight has
+            one dimension, like a bias, so masks should go by the names of parameters.
         topology: The links to begin with, from `sparl.topology.init`.
         rule: "static", "set" (grow at random) or "rigl" (grow by gradient).
         total_updates: From this update on links rest, and every update is a gradient step.
@@ -71,17 +71,19 @@ def evolving(
 
     Raises:
         InputError: If a setting is out of its range; from `init` if the parameters are not those of
-            the topology, from `update` if something is missing.
+            the topology, or if the state of `inner` shows that it looks at rows and columns of
+            weights; from `update` if something is missing or of another shape.
     """
     rules = [name for name in RULES if name not in WHOLE]
     if rule not in rules:
         raise unknown_name("rule", rule, rules)
-    if interval < 1 or total_updates < 1:
-        raise InputError(
-            f"interval and total_updates must be at least 1, got {interval} and {total_updates}"
-        )
-    if not 0 <= fraction <= 1:
-        raise InputError(f"fraction must lie in [0, 1], got {fraction}")
+    if not isinstance(inner, optax.GradientTransformation):
+        raise InputError(f"inner must be an optax transformation, got {inner!r}")
+    for name, value in (("interval", interval), ("total_updates", total_updates)):
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise InputError(f"{name} must be a whole number from 1 on, got {value!r}")
+    if not isinstance(fraction, numbers.Real) or not 0 <= fraction <= 1:
+        raise InputError(f"fraction must be a number in [0, 1], got {fraction!r}")
 
     def init(params: Tree) -> EvolvingState:
         zero = jnp.zeros((), jnp.int32)
@@ -89,7 +91,9 @@ def evolving(
         jax.tree.map(_require_zero, params, topology)
         # A copy, so that giving the state away does not take the caller's.
         own = jax.tree.map(jnp.copy, topology)
-        return EvolvingState(inner.init(params), own, zero, jax.random.key(seed))
+        inner_state = inner.init(params)
+        _require_elementwise(inner, inner_state, params, topology)
+        return EvolvingState(inner_state, own, zero, jax.random.key(seed))
 
     def update(
         gradients: Tree,
@@ -101,7 +105,13 @@ def evolving(
     ) -> tuple[Tree, EvolvingState]:
         if params is None:
             raise InputError("links move by their weights: call update(gradients, state, params)")
-        if rule == RIGL and dense_gradients is None:
+        _require_alike(
+            gradients,
+            params,
+            "update takes the gradients of all parameters",
+            "differentiate the loss by the parameters that update is given",
+        )
+        if rule == RIGL and not callable(dense_gradients):
             raise InputError(
                 "RigL grows by the gradients of absent links: pass dense_gradients to update, a "
                 "function from parameters to gradients; with sparl.compute.dense(params) for the "
@@ -127,7 +137,13 @@ def evolving(
             gradients = masked
             if dense_gradients is not None:
                 gradients = dense_gradients(masked)
-                _require_whole(gradients, masked)
+                _require_alike(
+                    gradients,
+                    masked,
+                    "dense_gradients must return gradients of absent links, too",
+                    "in the loss, bind the parameters that it is given with "
+                    "sparl.compute.dense(params)",
+                )
             share = cosine(state.updates / total_updates, start=fraction)
             trained = (params, state.inner, state.topology)
             (moved, inner_state, after), _ = move_links(
@@ -152,15 +168,38 @@ def _present(tree: Tree, topology: Topology) -> Tree:
     return jax.tree.map(present, tree, topology)
 
 
-def _require_whole(gradients: Tree, masked: Tree) -> None:
-    found, wanted = by_name(gradients), by_name(masked)
-    for name, values in wanted.items():
+def _require_elementwise(
+    inner: optax.GradientTransformation, state: Any, params: Tree, topology: Topology
+) -> None:
+    """Refuse what keeps other than the moments of each number, or treats matrices apart."""
+
+    def require_shape(moments: jax.Array, values: jax.Array) -> None:
+        if moments.shape != values.shape:
+            raise ValueError
+
+    try:
+        map_moments(inner, require_shape, state, params)
+    except (IndexError, TypeError, ValueError) as error:
+        raise InputError(
+            "the optimizer's state is not made of arrays of each parameter's shape, so it could "
+            "not go with links that move: take one that treats each number alike, as adam does"
+        ) from error
+    masked, _ = jax.eval_shape(to_masked, params, topology)
+    if jax.tree.structure(jax.eval_shape(inner.init, masked)) != jax.tree.structure(state):
+        raise InputError(
+            "the optimizer treats matrices apart, and with the kernels a sparse weight is none: "
+            "pass compute='masked' to sparl.topology.init, or take one that treats each number "
+            "alike, as adam does"
+        )
+
+
+def _require_alike(gradients: Tree, params: Tree, wanted: str, how: str) -> None:
+    found = by_name(gradients)
+    for name, values in by_name(params).items():
         shape = list(found[name].shape) if name in found else "nothing"
         if shape != list(values.shape):
             raise InputError(
-                f"dense_gradients must return gradients of absent links, too: for {name} an array "
-                f"{list(values.shape)}, got {shape}; in the loss, bind the parameters that it is "
-                "given with sparl.compute.dense(params)"
+                f"{wanted}: for {name} an array {list(values.shape)}, got {shape}; {how}"
             )
 
 

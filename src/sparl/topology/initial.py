@@ -1,5 +1,6 @@
 """The topology that training starts from: random links, as many per layer as its density says."""
 
+import numbers
 from collections.abc import Callable
 
 import jax
@@ -41,8 +42,8 @@ def init(
             if the sparsity, the distribution or the form is none, or if the machine does not have
             the form, or the form not the type of the weights.
     """
-    if not 0 <= sparsity < 1:
-        raise InputError(f"sparsity must lie in [0, 1), got {sparsity}")
+    if not isinstance(sparsity, numbers.Real) or not 0 <= sparsity < 1:
+        raise InputError(f"sparsity must be a number in [0, 1), got {sparsity!r}")
     if distribution not in DISTRIBUTIONS:
         raise unknown_name("distribution", distribution, DISTRIBUTIONS)
     form = choose(compute, sparsity)
