@@ -79,13 +79,15 @@ def deviate(mixing: Mixing, agent_qs: jax.Array, q: jax.Array) -> jax.Array:
         `[n, A, C]`: where agent `i` takes action `a`, and the others what they took.
     """
     hidden = _hidden(mixing, agent_qs)  # Changes by one agent's share.
-    by_agent = jnp.split(mixing.w1, len(agent_qs))
-    return jnp.stack(
-        [
-            jnp.stack([_output(mixing, hidden + (one - taken) * w) for one in own])
-            for own, taken, w in zip(q, agent_qs, by_agent, strict=True)
-        ]
-    )
+    change = q - agent_qs[:, None]
+    w1 = mixing.w1.reshape(len(agent_qs), len(hidden), 1, -1)
+
+    def add(unit: jax.Array, total: jax.Array) -> jax.Array:
+        return total + jax.nn.elu(hidden[unit] + change * w1[:, unit]) * mixing.wf[unit]
+
+    # Unit by unit, as arrays of all units would not stay in the cache; a loop of XLA's and not of
+    # Python's, so that XLA does not work `change` out again for each.
+    return jax.lax.fori_loop(0, len(hidden), add, jnp.zeros_like(q)) + mixing.value
 
 
 def _hidden(mixing: Mixing, agent_qs: jax.Array) -> jax.Array:
