@@ -3,6 +3,7 @@
     python benchmarks/matrix.py
     python benchmarks/matrix.py --maps 3m --seeds 1 --total-steps 500000 --folder runs/small
     python benchmarks/matrix.py --no-train
+    python benchmarks/matrix.py --ablation --maps 2s3z --seeds 1
     python benchmarks/matrix.py --record mine.json
 
 Each cell is a `sparl train` in a folder of its own. Interrupt it (Ctrl-C) whenever you like:
@@ -34,7 +35,10 @@ ALL = (*MOST, "set", "tiny")
 
 @dataclass(frozen=True)
 class Part:
-    """One algorithm on one map: the methods, and the paper's percentages of dense (Table 1)."""
+    """One algorithm on one map: the methods, and the paper's percentages of dense (Table 1).
+
+    A method may have flags of `sparl train` behind its name.
+    """
 
     algorithm: str
     map_name: str
@@ -58,6 +62,27 @@ MATRIX = [
 ]
 """In the order in which they are trained."""
 
+MAST_BUT = (
+    "dense",
+    "mast",
+    "mast --topology.kind dense",
+    "mast --topology.kind static",
+    "mast --topology.interval 2000",
+    "mast --target.operator double_q",
+    "mast --target.omega 100",
+    "mast --target.kind one_step",
+    "mast --target.burn-in 0",
+    "mast --replay.kind uniform",
+    "rlx2",
+    "rigl",
+)
+"""MAST with one part changed at a time."""
+
+ABLATION = [
+    Part("qmix", "3m", 0.95, MAST_BUT, {}),
+    Part("qmix", "2s3z", 0.95, MAST_BUT, {}),
+]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -77,14 +102,14 @@ class Run:
         settings = {
             "algorithm": self.part.algorithm,
             "env": f"smax:{self.part.map_name}",
-            "method": self.method,
             "seed": self.seed,
             "total-steps": self.total_steps,
             "run-dir": self.folder,
         }
         if self.method != "dense":
             settings["sparsity"] = self.part.sparsity
-        return [*sparl, "train", *(f"--{name}={value}" for name, value in settings.items())]
+        flags = [f"--{name}={value}" for name, value in settings.items()]
+        return [*sparl, "train", "--method", *self.method.split(), *flags]
 
     def outcome(self) -> dict[str, Any]:
         """What the finished run came to."""
@@ -131,14 +156,14 @@ class Record:
 
 def runs_of(parts: list[Part], seeds: int, total_steps: int, folder: Path) -> list[Run]:
     """Seed by seed, so that every cell has one before any has two."""
+
+    def run(part: Part, method: str, seed: int) -> Run:
+        words = "-".join(word.removeprefix("--") for word in method.split())
+        name = f"{part.algorithm}-{part.map_name}-{words}-{seed}-{total_steps}"
+        return Run(part, method, seed, total_steps, folder / name)
+
     return [
-        Run(
-            part,
-            method,
-            seed,
-            total_steps,
-            folder / f"{part.algorithm}-{part.map_name}-{method}-{seed}-{total_steps}",
-        )
+        run(part, method, seed)
         for part in parts
         for seed in range(seeds)
         for method in part.methods
@@ -163,7 +188,7 @@ def train(runs: list[Run], record: Record) -> None:
         print(f"core {core}: {run.folder}", flush=True)
         run.folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with run.folder.with_suffix(".log").open("a") as log:
+            with (run.folder.parent / f"{run.folder.name}.log").open("a") as log:
                 bound = ["taskset", "-c", str(core), *command]
                 code = subprocess.call(bound, stdout=log, stderr=log)
         finally:
@@ -244,11 +269,13 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", default=["qmix", "ow-qmix", "res"])
     parser.add_argument("--seeds", type=int, default=3, help="0, 1, ...")
     parser.add_argument("--total-steps", type=int, default=1_000_000)
+    parser.add_argument("--ablation", action="store_true", help="MAST with parts changed instead")
     parser.add_argument("--no-train", action="store_true", help="only print what there is")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--record", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
-    parts = [p for p in MATRIX if p.map_name in args.maps and p.algorithm in args.algorithms]
+    known = ABLATION if args.ablation else MATRIX
+    parts = [p for p in known if p.map_name in args.maps and p.algorithm in args.algorithms]
     runs = runs_of(parts, args.seeds, args.total_steps, args.folder)
     record = Record(args.record)
     if not args.no_train:

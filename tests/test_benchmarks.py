@@ -59,6 +59,22 @@ def test_a_record_may_be_shared(tmp_path, monkeypatch):
     assert sorted(json.loads((tmp_path / "record.json").read_text())) == names
 
 
+def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    script = importlib.import_module("matrix")
+    runs = script.runs_of([*script.MATRIX, *script.ABLATION], 1, 5, tmp_path)
+    commands = {run.folder.name: run.command() for run in runs}
+    assert len(set(map(tuple, commands.values()))) == len(commands)
+    parser = subprocess.run(
+        [sys.executable, "-m", "sparl.cli", "train", "--help"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    name = "qmix-2s3z-mast-target.operator-double_q-0-5"
+    assert commands[name][3:8] == ["train", "--method", "mast", "--target.operator", "double_q"]
+    flags = {word.partition("=")[0] for c in commands.values() for word in c if word[:2] == "--"}
+    assert all(flag in parser for flag in flags)
+
+
 def test_nothing_finished_is_said(tmp_path):
     done = matrix("--record", tmp_path / "record.json", "--no-train")
     assert done.returncode == 2
