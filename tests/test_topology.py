@@ -14,6 +14,7 @@ from sparl.errors import InputError
 from sparl.topology import (
     cosine,
     drop_and_grow,
+    ds,
     erdos_renyi,
     evolve,
     link_counts,
@@ -184,7 +185,30 @@ def test_set_grows_uniformly_among_all_places_but_the_survivors():
     np.testing.assert_allclose(grown.mean(axis=0)[0, 2:], 0.25, atol=5 * (0.1875 / 4000) ** 0.5)
 
 
-EVOLVE = [jax.jit(partial(evolve, rule)) for rule in (rigl, set_)]
+@given(layer=layers(), seed=st.integers(0, 100))
+def test_ds_drops_the_weakest_of_each_sign(layer, seed):
+    weight, mask, gradient, fraction = layer
+    new = np.asarray(jax.jit(ds)(jax.random.key(seed), weight, mask, gradient, fraction))
+    assert new.sum() == mask.sum()
+    for sign in (1, -1):
+        links = np.sort(sign * weight[mask & (sign * weight > 0)])
+        dropped = int(np.float32(fraction) * np.float32(len(links)))
+        # Whatever is above the weakest that had to stay has stayed.
+        for least in links[dropped : dropped + 1]:
+            assert new[mask & (sign * weight > least)].all()
+
+
+def test_ds_grows_uniformly_among_all_places_but_the_survivors():
+    weight = jnp.asarray([[3.0, 0.1, -2.0, -0.2, 0.0, 0.0, 0.0]])
+    mask = jnp.asarray([[True, True, True, True, True, False, False]])
+    grown = jax.vmap(lambda key: ds(key, weight, mask, weight, 0.5))(jax.random.split(KEY, 4000))
+    # One of each sign is dropped, and the link that holds zero.
+    np.testing.assert_array_equal(grown[:, 0, [0, 2]].all(axis=0), [True, True])
+    shares = grown.mean(axis=0)[0, [1, 3, 4, 5, 6]]
+    np.testing.assert_allclose(shares, 0.6, atol=5 * (0.24 / 4000) ** 0.5)
+
+
+EVOLVE = [jax.jit(partial(evolve, rule)) for rule in (rigl, set_, ds)]
 
 
 @given(layer=layers(), seed=st.integers(0, 100))

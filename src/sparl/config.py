@@ -25,8 +25,8 @@ class TopologyConfig:
     """Which links exist, and when they move."""
 
     kind: str = FROM_METHOD
-    """dense, tiny (dense and narrow, of as many parameters), static, set or rigl; or method, for
-    the method's choice."""
+    """dense, tiny (dense and narrow, of as many parameters), static, set, rigl, or ds (set with
+    each sign by itself); or method, for the method's choice."""
     distribution: str = "erdos_renyi"
     """How links are shared out among layers: erdos_renyi or uniform."""
     interval: int = 200
@@ -314,7 +314,7 @@ def check(config: Config) -> None:
         lambda x: x <= capacity,
         f"be at most replay.capacity ({capacity})",
     )
-    if config.topology.kind in ("set", "rigl"):
+    if config.topology.kind in ("set", "rigl", "ds"):
         # The last update of an interval changes the topology in place of a gradient step.
         _require(config, ("topology.interval",), lambda x: x >= 2, "be at least 2")
     chunk = config.num_envs * config.chunk

@@ -9,6 +9,7 @@ from sparl.topology.accounting import Accounting, account
 from sparl.topology.budgets import agent_budgets
 from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
+from sparl.topology.ds import ds
 from sparl.topology.evolve import RULES, WHOLE, Rule, carry_moments, evolve, move_links
 from sparl.topology.evolving import EvolvingState, evolving
 from sparl.topology.initial import (
@@ -36,6 +37,7 @@ __all__ = [
     "carry_moments",
     "cosine",
     "drop_and_grow",
+    "ds",
     "erdos_renyi",
     "evolve",
     "evolving",

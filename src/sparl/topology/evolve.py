@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from sparl.compute import Topology, Tree, bind, carry_over, link_counts_of, to_masked, to_sparse
+from sparl.topology.ds import ds
 from sparl.topology.names import by_name, name_of
 from sparl.topology.rigl import rigl
 from sparl.topology.set import set_
@@ -21,6 +22,7 @@ RULES: dict[str, Rule | None] = {
     "static": None,
     "set": set_,
     "rigl": rigl,
+    "ds": ds,
 }
 """The evolution rule of each topology kind; `None` where links never move."""
 

@@ -59,7 +59,8 @@ def evolving(
             for example, also chained, masked or partitioned. With the kernels a sparse weight has
             one dimension, like a bias, so masks should go by the names of parameters.
         topology: The links to begin with, from `sparl.topology.init`.
-        rule: "static", "set" (grow at random) or "rigl" (grow by gradient).
+        rule: "static", "set" (grow at random), "ds" (the same, each sign dropped by itself) or
+            "rigl" (grow by gradient).
         total_updates: From this update on links rest, and every update is a gradient step.
         interval: Updates from one change to the next (RigL: 100).
         fraction: Share of each layer's links that the first change moves (RigL: 0.3).
