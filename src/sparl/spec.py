@@ -34,3 +34,28 @@ class EnvSpec:
                 raise InputError(
                     f"{name} of an EnvSpec must be at least 1, got {getattr(self, name)}"
                 )
+
+
+@dataclass(frozen=True)
+class ControlSpec:
+    """The sizes of an environment of one agent with continuous actions.
+
+    Attributes:
+        obs_dim: Length of the observation.
+        action_dim: Length of an action; each of its numbers lies in [-1, 1], which the adapter
+            stretches to what the environment takes.
+        episode_limit: Longest episode, in steps.
+        reward_scale: What rewards are multiplied by, unless a run says otherwise.
+    """
+
+    obs_dim: int
+    action_dim: int
+    episode_limit: int
+    reward_scale: float = 1.0
+
+    def __post_init__(self):
+        for name in ("obs_dim", "action_dim", "episode_limit"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} of a ControlSpec must be at least 1, got {getattr(self, name)}"
+                )

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from sparl.compute import Tree, linear
-from sparl.nets.layers import init_mlp
+from sparl.compute import Tree
+from sparl.nets import mlp
 
 
 def init(key: jax.Array, state_dim: int, num_agents: int, embed: int) -> Tree:
@@ -18,19 +18,12 @@ def init(key: jax.Array, state_dim: int, num_agents: int, embed: int) -> Tree:
     """
     keys = jax.random.split(key)
     return {
-        "net": init_mlp(keys[0], (state_dim + num_agents, embed, embed, embed, 1)),
-        "value": init_mlp(keys[1], (state_dim, embed, 1)),
+        "net": mlp.init(keys[0], (state_dim + num_agents, embed, embed, embed, 1)),
+        "value": mlp.init(keys[1], (state_dim, embed, 1)),
     }
 
 
 def mix(weights: Tree, agent_qs: jax.Array, state: jax.Array) -> jax.Array:
     """`Q*` `[C]` from values `[n, C]` and states `[state_dim, C]`; monotonic in nothing."""
     both = jnp.concatenate([state.astype(agent_qs.dtype), agent_qs])
-    return _mlp(weights["net"], both) + _mlp(weights["value"], state)
-
-
-def _mlp(weights: Tree, x: jax.Array) -> jax.Array:
-    last = len(weights) - 1
-    for i in range(last):
-        x = linear(weights[str(i)], x, relu=True)
-    return linear(weights[str(last)], x)[0]
+    return (mlp.apply(weights["net"], both) + mlp.apply(weights["value"], state))[0]

@@ -34,9 +34,3 @@ def init_gru(key: jax.Array, inputs: int, hidden: int) -> dict[str, jax.Array]:
         name: jax.random.uniform(k, shape, jnp.float32, -bound, bound)
         for k, (name, shape) in zip(keys, shapes.items(), strict=True)
     }
-
-
-def init_mlp(key: jax.Array, widths: tuple[int, ...]) -> dict[str, dict[str, jax.Array]]:
-    """Linear layers named "0", "1", ... between consecutive `widths`."""
-    keys = jax.random.split(key, len(widths) - 1)
-    return {str(i): init_linear(keys[i], widths[i], widths[i + 1]) for i in range(len(widths) - 1)}

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from sparl.compute import Tree, linear
-from sparl.nets.layers import init_linear, init_mlp
+from sparl.nets import mlp
+from sparl.nets.layers import init_linear
 
 
 def init(key: jax.Array, state_dim: int, num_agents: int, embed: int, hypernet: int) -> Tree:
@@ -21,10 +22,10 @@ def init(key: jax.Array, state_dim: int, num_agents: int, embed: int, hypernet: 
     """
     keys = jax.random.split(key, 4)
     return {
-        "hyper_w1": init_mlp(keys[0], (state_dim, hypernet, num_agents * embed)),
+        "hyper_w1": mlp.init(keys[0], (state_dim, hypernet, num_agents * embed)),
         "hyper_b1": init_linear(keys[1], state_dim, embed),
-        "hyper_wf": init_mlp(keys[2], (state_dim, hypernet, embed)),
-        "value": init_mlp(keys[3], (state_dim, embed, 1)),
+        "hyper_wf": mlp.init(keys[2], (state_dim, hypernet, embed)),
+        "value": mlp.init(keys[3], (state_dim, embed, 1)),
     }
 
 
@@ -47,10 +48,10 @@ class Mixing(NamedTuple):
 def prepare(weights: Tree, state: jax.Array) -> Mixing:
     """All of the mixer that depends on the state `[state_dim, C]` alone."""
     return Mixing(
-        w1=jnp.abs(_two_layers(weights["hyper_w1"], state)),
+        w1=jnp.abs(mlp.apply(weights["hyper_w1"], state)),
         b1=linear(weights["hyper_b1"], state),
-        wf=jnp.abs(_two_layers(weights["hyper_wf"], state)),
-        value=_two_layers(weights["value"], state)[0],
+        wf=jnp.abs(mlp.apply(weights["hyper_wf"], state)),
+        value=mlp.apply(weights["value"], state)[0],
     )
 
 
@@ -101,7 +102,3 @@ def _hidden(mixing: Mixing, agent_qs: jax.Array) -> jax.Array:
 
 def _output(mixing: Mixing, hidden: jax.Array) -> jax.Array:
     return jnp.ones(len(hidden)) @ (jax.nn.elu(hidden) * mixing.wf) + mixing.value
-
-
-def _two_layers(weights: Tree, x: jax.Array) -> jax.Array:
-    return linear(weights["1"], linear(weights["0"], x, relu=True))

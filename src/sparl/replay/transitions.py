@@ -1,0 +1,193 @@
+"""A ring of single steps in one fixed piece of memory, for algorithms that learn from transitions.
+
+Each environment has a lane of its own, in which its episodes follow one another as rows: one row
+per step, and after an episode's last step one more for what was seen last. So no observation is
+held twice. Where a lane ends lies what its environment sees now, not yet acted on, which the next
+step writes over.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sparl.spec import ControlSpec
+
+REDRAWS = 8
+"""How often a draw that hit the row behind an episode is repeated before its last step is taken."""
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        obs: float32 `[obs_dim]`.
+        action: float32 `[action_dim]`, in [-1, 1]; none at a final row.
+        greedy: What the policy of that moment held for best, likewise.
+        reward: float32 scalar.
+        terminated: The episode ended in a terminal state at this step.
+        final: This is what was seen last; no step begins here.
+    """
+
+    obs: jax.Array
+    action: jax.Array
+    greedy: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    final: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Transitions:
+    """Rows `added - live .. added - 1` of each of `E` lanes; row `i` lies at `i % R`.
+
+    Attributes:
+        rows: Leaves `[E, R, ...]`.
+        added: Rows ever added to each lane, int32 `[E]`.
+        live: Rows of each lane that are still there, int32 `[E]`, at most `R - 1`.
+    """
+
+    rows: Row
+    added: jax.Array
+    live: jax.Array
+
+    @property
+    def size(self) -> jax.Array:
+        """Rows that are still there, of all lanes."""
+        return jnp.sum(self.live)
+
+
+class TransitionBatch(NamedTuple):
+    """`B` steps and the `N - 1` that follow them, feature-major.
+
+    Attributes:
+        obs: `[obs_dim, B]`.
+        action: `[action_dim, B]`.
+        reward: `[N, B]`.
+        terminated: Boolean `[N, B]`.
+        included: Boolean `[N, B]`: the step belongs to the same episode and has been taken; those
+            that do come first, and the first always does.
+        next_obs: What was seen after each, `[N, obs_dim, B]`; where a step is not included, after
+            the last that is.
+    """
+
+    obs: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    included: jax.Array
+    next_obs: jax.Array
+
+
+def empty_row(spec: ControlSpec) -> Row:
+    """A row of zeros of the right shapes and types."""
+    return Row(
+        obs=jnp.zeros(spec.obs_dim),
+        action=jnp.zeros(spec.action_dim),
+        greedy=jnp.zeros(spec.action_dim),
+        reward=jnp.zeros(()),
+        terminated=jnp.zeros((), bool),
+        final=jnp.zeros((), bool),
+    )
+
+
+def init(spec: ControlSpec, *, capacity: int, num_envs: int) -> Transitions:
+    """An empty ring for `capacity` rows, shared out among `num_envs` lanes."""
+    rows = -(-capacity // num_envs) + 1
+    return Transitions(
+        rows=jax.tree.map(
+            lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), empty_row(spec)
+        ),
+        added=jnp.zeros(num_envs, jnp.int32),
+        live=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def insert(ring: Transitions, rows: Row, count: jax.Array) -> Transitions:
+    """Add rows to every lane; the oldest leave as far as they must.
+
+    Args:
+        ring: The ring.
+        rows: Leaves `[E, L, ...]`, `L` less than the rows of a lane. Of lane `e` the first
+            `count[e]` are added, and the one behind them is what is seen now.
+        count: int32 `[E]`, below `L`.
+    """
+    envs, lane = ring.rows.reward.shape
+    index = jnp.arange(rows.reward.shape[1])
+    place = (ring.added[:, None] + index) % lane
+    # What is out of range is not written.
+    place = jnp.where(index <= count[:, None], place, lane)
+    each = jnp.arange(envs)[:, None]
+
+    def write(into: jax.Array, new: jax.Array) -> jax.Array:
+        return into.at[each, place].set(new, mode="drop", unique_indices=False)
+
+    return Transitions(
+        rows=jax.tree.map(write, ring.rows, rows),
+        added=ring.added + count,
+        live=jnp.minimum(ring.live + count, lane - 1),
+    )
+
+
+def discard(ring: Transitions, share: jax.Array) -> Transitions:
+    """Let the oldest `share` of every lane go."""
+    gone = jnp.floor(share * ring.live).astype(jnp.int32)
+    return replace(ring, live=ring.live - gone)
+
+
+def draw(ring: Transitions, key: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
+    """Steps drawn uniformly and with replacement: their lanes and logical rows, int32 `[B]`.
+
+    At least one step must be there.
+    """
+    bounds = jnp.cumsum(ring.live)
+    draws = jax.random.randint(key, (REDRAWS, batch_size), 0, bounds[-1])
+    lane = jnp.searchsorted(bounds, draws, side="right").astype(jnp.int32)
+    row = (ring.added - bounds)[lane] + draws
+    steps = ~ring.rows.final[lane, row % ring.rows.final.shape[1]]
+    # The first draw that is a step; if there is none, the step before the last draw.
+    first = jnp.where(jnp.any(steps, axis=0), jnp.argmax(steps, axis=0), REDRAWS - 1)
+    chosen = jnp.arange(batch_size)
+    row = row[first, chosen] - ~steps[first, chosen]
+    return lane[first, chosen], row
+
+
+def oldest(ring: Transitions, count: int) -> tuple[jax.Array, jax.Array]:
+    """The oldest `count` rows, lane by lane in turn; see `draw`. Final rows are among them."""
+    envs = ring.live.shape[0]
+    index = jnp.arange(count, dtype=jnp.int32)
+    lane = index % envs
+    return lane, (ring.added - ring.live)[lane] + index // envs
+
+
+def read(ring: Transitions, lane: jax.Array, row: jax.Array, steps: int) -> TransitionBatch:
+    """Read steps and what followed.
+
+    Args:
+        ring: The ring.
+        lane: Lane of each step, `[B]`.
+        row: Its logical row, `[B]`; not a final one.
+        steps: `N`, how many steps to read from there.
+    """
+    length = ring.rows.reward.shape[1]
+
+    def at(k: int) -> Row:
+        return jax.tree.map(lambda leaf: leaf[lane, (row + k) % length], ring.rows)
+
+    window = [at(k) for k in range(steps + 1)]
+    included = [jnp.ones(row.shape, bool)]
+    next_obs = [window[1].obs]
+    for k in range(1, steps):
+        goes_on = included[-1] & ~window[k].final & (row + k < ring.added[lane])
+        included.append(goes_on)
+        next_obs.append(jnp.where(goes_on[:, None], window[k + 1].obs, next_obs[-1]))
+    return TransitionBatch(
+        obs=window[0].obs.T,
+        action=window[0].action.T,
+        reward=jnp.stack([each.reward for each in window[:-1]]),
+        terminated=jnp.stack([each.terminated for each in window[:-1]]),
+        included=jnp.stack(included),
+        next_obs=jnp.stack([each.T for each in next_obs]),
+    )
