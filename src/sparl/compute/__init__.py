@@ -15,6 +15,7 @@ from sparl.compute.forms import (
     carry_over,
     choose,
     link_counts_of,
+    on_links,
     to_masked,
     to_sparse,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "keep_freed",
     "linear",
     "link_counts_of",
+    "on_links",
     "recurrent",
     "return_freed",
     "to_masked",

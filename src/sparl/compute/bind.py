@@ -76,9 +76,9 @@ def dense(params: Tree) -> Topology:
 def _bind_one(path: tuple, values: jax.Array, links: Links | jax.Array | None) -> Weight:
     if links is None:
         return values
-    if not isinstance(links, Links) and links.dtype != bool:
+    if not (isinstance(links, Links) or jnp.issubdtype(jnp.result_type(links), jnp.bool)):
         raise InputError(
-            f"the topology of {_name(path)} is an array of {links.dtype}, but a mask is of bool: "
+            f"the topology of {_name(path)} holds no links: {links!r}; "
             "pass the topology that sparl.topology.init returned beside the parameters"
         )
     expected = links.column.shape if isinstance(links, Links) else links.shape

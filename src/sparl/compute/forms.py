@@ -75,6 +75,17 @@ def to_masked(params: Tree, topology: Topology) -> tuple[Tree, Topology]:
     return jax.tree.map(_spread, params, topology), jax.tree.map(_mask_of, params, topology)
 
 
+def on_links(values: Tree, topology: Topology) -> Tree:
+    """What arrays `[out, in]` hold where there are links, in the form of the topology."""
+
+    def held(values: jax.Array, links: Links | jax.Array | None) -> jax.Array:
+        if isinstance(links, Links):
+            return take(links, values)
+        return values if links is None else jnp.where(links, values, 0)
+
+    return jax.tree.map(held, values, topology)
+
+
 def link_counts_of(params: Tree, topology: Topology) -> Tree:
     """For each weight in the sparse form the number of its links, else `None`."""
     return jax.tree.map(

@@ -39,9 +39,10 @@ def linear(layer: dict[str, Any], x: jax.Array, *, relu: bool = False) -> jax.Ar
 
 
 def _check(layer: dict[str, Any], x: jax.Array) -> None:
-    if not isinstance(layer, Mapping) or "w" not in layer:
-        given = list(layer) if isinstance(layer, Mapping) else f"a {type(layer).__name__}"
-        raise InputError(f"a layer is a dict of a weight w and perhaps a bias b, got {given}")
+    if not isinstance(layer, Mapping):
+        raise InputError(f"a layer is a dict of a weight w and perhaps a bias b, got {layer!r}")
+    if "w" not in layer:
+        raise InputError(f"a layer has a weight w and perhaps a bias b; this has {list(layer)}")
     weight: Weight = layer["w"]
     shape = weight.links.shape if isinstance(weight, SparseWeight) else weight.shape
     if len(shape) != 2:

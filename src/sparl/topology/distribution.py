@@ -1,9 +1,14 @@
 """How many links each layer gets: densities by layer for one sparsity of the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+from sparl.errors import InputError
 
 Shapes = Mapping[str, tuple[int, int]]
 """Weight shapes `[out, in]` by layer name."""
+
+Distribution = Callable[[Shapes, float], dict[str, float]]
+"""`(shapes of one network, its sparsity)` to a density in (0, 1] for each of its layers."""
 
 
 def uniform(shapes: Shapes, sparsity: float) -> dict[str, float]:
@@ -40,5 +45,41 @@ def erdos_renyi(shapes: Shapes, sparsity: float) -> dict[str, float]:
     return dict.fromkeys(shapes, 1.0)
 
 
-DISTRIBUTIONS = {"erdos_renyi": erdos_renyi, "uniform": uniform}
+DISTRIBUTIONS: dict[str, Distribution] = {"erdos_renyi": erdos_renyi, "uniform": uniform}
 """The distributions by name."""
+
+
+def by_lambdas(lambdas: str) -> Distribution:
+    """Densities `lambda (in + out) / (in out)` of hidden layers, one lambda for each, at most 1.
+
+    The last layer of a network has all links, and the sparsity is what comes of it (Sokar et al.,
+    IJCAI 2022, section 4.1).
+
+    Args:
+        lambdas: Numbers with commas between them.
+
+    Raises:
+        InputError: If these are no numbers above 0, or not one for each hidden layer.
+    """
+    try:
+        factors = [float(each) for each in lambdas.split(",")]
+    except ValueError:
+        factors = []
+    if not factors or not all(0 < each < float("inf") for each in factors):
+        raise InputError(
+            f"topology.lambdas must be numbers above 0 with commas between them, got {lambdas!r}"
+        )
+
+    def densities(shapes: Shapes, sparsity: float) -> dict[str, float]:
+        del sparsity
+        if len(shapes) != len(factors) + 1:
+            raise InputError(
+                f"topology.lambdas {lambdas!r} must have a number for each of the "
+                f"{len(shapes) - 1} hidden layers"
+            )
+        found = dict.fromkeys(shapes, 1.0)
+        for (name, (rows, columns)), factor in zip(shapes.items(), factors, strict=False):
+            found[name] = min(1.0, factor * (rows + columns) / (rows * columns))
+        return found
+
+    return densities

@@ -1,6 +1,5 @@
 """Sparse training of any network: an optax transformation that also moves the links."""
 
-import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -55,9 +54,9 @@ def evolving(
     topology changes only.
 
     Args:
-        inner: A transformation that treats each number of a parameter alike: `optax.adam(1e-3)`
+        inner: A transformation whose state is arrays of each parameter's shape: `optax.adam(1e-3)`
             for example, also chained, masked or partitioned. With the kernels a sparse weight has
-            one dimension, like a bias, so masks should go by the names of parameters.
+            one dimension, like a bias, so masks must go by the names of parameters.
         topology: The links to begin with, from `sparl.topology.init`.
         rule: "static", "set" (grow at random), "ds" (the same, each sign dropped by itself) or
             "rigl" (grow by gradient).
@@ -72,18 +71,20 @@ def evolving(
 
     Raises:
         InputError: If a setting is out of its range; from `init` if the parameters are not those of
-            the topology, or if the state of `inner` shows that it looks at rows and columns of
-            weights; from `update` if something is missing or of another shape.
+            the topology, or if the state of `inner` is not arrays of each parameter's shape, or
+            another one with the kernels; from `update` if something is missing or of another shape.
     """
     rules = [name for name in RULES if name not in WHOLE]
     if rule not in rules:
         raise unknown_name("rule", rule, rules)
-    if not isinstance(inner, optax.GradientTransformation):
-        raise InputError(f"inner must be an optax transformation, got {inner!r}")
+    if not (hasattr(inner, "init") and hasattr(inner, "update")):
+        raise InputError(
+            f"inner must be an optax transformation such as optax.adam(1e-3), got {inner!r}"
+        )
     for name, value in (("interval", interval), ("total_updates", total_updates)):
-        if not isinstance(value, numbers.Integral) or value < 1:
+        if not _holds(lambda value=value: value >= 1 and value == int(value)):
             raise InputError(f"{name} must be a whole number from 1 on, got {value!r}")
-    if not isinstance(fraction, numbers.Real) or not 0 <= fraction <= 1:
+    if not _holds(lambda: 0 <= fraction <= 1):
         raise InputError(f"fraction must be a number in [0, 1], got {fraction!r}")
 
     def init(params: Tree) -> EvolvingState:
@@ -93,7 +94,9 @@ def evolving(
         # A copy, so that giving the state away does not take the caller's.
         own = jax.tree.map(jnp.copy, topology)
         inner_state = inner.init(params)
-        _require_elementwise(inner, inner_state, params, topology)
+        if RULES[rule] is not None:
+            _require_moments(inner, inner_state, params)
+        _require_alike_in_all_forms(inner, inner_state, params, topology)
         return EvolvingState(inner_state, own, zero, jax.random.key(seed))
 
     def update(
@@ -169,10 +172,16 @@ def _present(tree: Tree, topology: Topology) -> Tree:
     return jax.tree.map(present, tree, topology)
 
 
-def _require_elementwise(
-    inner: optax.GradientTransformation, state: Any, params: Tree, topology: Topology
-) -> None:
-    """Refuse what keeps other than the moments of each number, or treats matrices apart."""
+def _holds(condition: Callable[[], Any]) -> bool:
+    """Whether a condition holds of what a caller has passed, whatever that is."""
+    try:
+        return bool(condition())
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _require_moments(inner: optax.GradientTransformation, state: Any, params: Tree) -> None:
+    """Refuse a state that could not go along with links that move."""
 
     def require_shape(moments: jax.Array, values: jax.Array) -> None:
         if moments.shape != values.shape:
@@ -183,25 +192,54 @@ def _require_elementwise(
     except (IndexError, TypeError, ValueError) as error:
         raise InputError(
             "the optimizer's state is not made of arrays of each parameter's shape, so it could "
-            "not go with links that move: take one that treats each number alike, as adam does"
+            "not go with links that move: take one that treats each number alike, as adam does, or "
+            "rule='static'"
         ) from error
+
+
+def _require_alike_in_all_forms(
+    inner: optax.GradientTransformation, state: Any, params: Tree, topology: Topology
+) -> None:
+    """Refuse what the kernels would make another optimizer of."""
     masked, _ = jax.eval_shape(to_masked, params, topology)
-    if jax.tree.structure(jax.eval_shape(inner.init, masked)) != jax.tree.structure(state):
-        raise InputError(
-            "the optimizer treats matrices apart, and with the kernels a sparse weight is none: "
-            "pass compute='masked' to sparl.topology.init, or take one that treats each number "
-            "alike, as adam does"
-        )
+    whole = jax.eval_shape(inner.init, masked)
+    shapes = [
+        (own.shape, other.shape)
+        for own, other in zip(jax.tree.leaves(params), jax.tree.leaves(masked), strict=True)
+    ]
+
+    def alike(own: tuple[int, ...], other: tuple[int, ...]) -> bool:
+        """The same shape, or that of a parameter in its two forms behind the same axes."""
+        if own == other:
+            return True
+        for sparse, dense in shapes:
+            axes = len(own) - len(sparse)
+            if axes >= 0 and (own[axes:], other) == (sparse, own[:axes] + dense):
+                return True
+        return False
+
+    leaves = jax.tree.leaves(state), jax.tree.leaves(whole)
+    if jax.tree.structure(state) == jax.tree.structure(whole) and all(
+        alike(jnp.shape(x), y.shape) for x, y in zip(*leaves, strict=True)
+    ):
+        return
+    raise InputError(
+        "the optimizer treats matrices apart, and with the kernels a sparse weight is none: pass "
+        "compute='masked' to sparl.topology.init, or take one that treats each number alike, as "
+        "adam does"
+    )
 
 
 def _require_alike(gradients: Tree, params: Tree, wanted: str, how: str) -> None:
-    found = by_name(gradients)
-    for name, values in by_name(params).items():
-        shape = list(found[name].shape) if name in found else "nothing"
-        if shape != list(values.shape):
-            raise InputError(
-                f"{wanted}: for {name} an array {list(values.shape)}, got {shape}; {how}"
-            )
+    """Refuse another tree of gradients; they may have axes before those of a parameter."""
+    found, expected = by_name(gradients), by_name(params)
+    for name in [*expected, *(found.keys() - expected.keys())]:
+        shape = list(jnp.shape(found[name])) if name in found else "nothing"
+        own = list(jnp.shape(expected[name])) if name in expected else "nothing"
+        if "nothing" in (shape, own) or shape[len(shape) - len(own) :] != own:
+            got = "nothing" if shape == "nothing" else f"an array {shape}"
+            asked = "nothing" if own == "nothing" else f"an array {own}"
+            raise InputError(f"{wanted}: for {name} {asked}, got {got}; {how}")
 
 
 def _require_zero(values: jax.Array, links: Any) -> None:

@@ -1,6 +1,5 @@
 """The topology that training starts from: random links, as many per layer as its density says."""
 
-import numbers
 from collections.abc import Callable
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from sparl.compute import Topology, Tree, bind, choose, dense, to_sparse
 from sparl.errors import InputError, unknown_name
 from sparl.topology.budgets import Budgets
-from sparl.topology.distribution import DISTRIBUTIONS, Shapes
+from sparl.topology.distribution import DISTRIBUTIONS, Distribution, Shapes
 from sparl.topology.names import by_name, name_of
 from sparl.topology.top import top_mask
 
@@ -42,7 +41,7 @@ def init(
             if the sparsity, the distribution or the form is none, or if the machine does not have
             the form, or the form not the type of the weights.
     """
-    if not isinstance(sparsity, numbers.Real) or not 0 <= sparsity < 1:
+    if isinstance(sparsity, str) or not 0 <= sparsity < 1:
         raise InputError(f"sparsity must be a number in [0, 1), got {sparsity!r}")
     if distribution not in DISTRIBUTIONS:
         raise unknown_name("distribution", distribution, DISTRIBUTIONS)
@@ -67,7 +66,7 @@ def init(
 def link_counts(
     shapes: Shapes,
     sparsity: float,
-    distribution: str = "erdos_renyi",
+    distribution: str | Distribution = "erdos_renyi",
     budgets: Budgets | None = None,
 ) -> dict[str, int]:
     """Links of each layer: `n - int((1 - density) n)` of `n`, as RLx2 rounds.
@@ -77,7 +76,7 @@ def link_counts(
     Args:
         shapes: Weight shapes by name, e.g. `{"agent/fc1/w": (64, 90)}`.
         sparsity: Absent share of each network's weights, in [0, 1).
-        distribution: A key of `DISTRIBUTIONS`.
+        distribution: A key of `DISTRIBUTIONS`, or such a function.
         budgets: Of networks that stack several agents', by which each meets its own sparsity.
 
     Raises:
@@ -92,7 +91,7 @@ def link_counts(
 def link_count_tree(
     params: Tree,
     sparsity: float,
-    distribution: str = "erdos_renyi",
+    distribution: str | Distribution = "erdos_renyi",
     budgets: Budgets | None = None,
 ) -> Tree:
     """`link_counts` as a tree of the shape of `params`, `None` for what stays dense.
@@ -108,7 +107,7 @@ def random_topology(
     key: jax.Array,
     params: Tree,
     sparsity: float,
-    distribution: str = "erdos_renyi",
+    distribution: str | Distribution = "erdos_renyi",
     budgets: Budgets | None = None,
 ) -> Tree:
     """Masks for every weight of `params`, uniformly random with `link_counts` links.
@@ -119,7 +118,7 @@ def random_topology(
         key: Random key.
         params: Nested dicts of arrays.
         sparsity: Absent share of each network's weights, in [0, 1).
-        distribution: A key of `DISTRIBUTIONS`.
+        distribution: A key of `DISTRIBUTIONS`, or such a function.
         budgets: Of networks that stack several agents', by which each meets its own sparsity.
 
     Returns:
@@ -158,7 +157,7 @@ def _require_float32(params: Tree) -> None:
 
 
 def _block_counts(
-    shapes: Shapes, sparsity: float, distribution: str, budgets: Budgets
+    shapes: Shapes, sparsity: float, distribution: str | Distribution, budgets: Budgets
 ) -> dict[str, tuple[int, ...]]:
     """Links of each layer, told apart by agent where its network stacks several."""
     networks: dict[str, dict[str, tuple[int, int]]] = {}
@@ -187,10 +186,11 @@ def _block_counts(
     return counts
 
 
-def _counts(shapes: Shapes, sparsity: float, distribution: str) -> dict[str, int]:
+def _counts(shapes: Shapes, sparsity: float, distribution: str | Distribution) -> dict[str, int]:
     """Links of each layer of one network."""
     counts = {}
-    for name, density in DISTRIBUTIONS[distribution](shapes, sparsity).items():
+    densities = DISTRIBUTIONS[distribution] if isinstance(distribution, str) else distribution
+    for name, density in densities(shapes, sparsity).items():
         size = shapes[name][0] * shapes[name][1]
         counts[name] = size - int((1 - density) * size)
     return counts
