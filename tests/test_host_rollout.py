@@ -111,21 +111,22 @@ def test_an_episode_begins_without_memory():
         learner = program.init(program.seeds).learner
         rng = np.random.default_rng(0)
         obs = rng.normal(size=(3, 2, 3)).astype(np.float32)
-        last, avail = np.zeros((3, 2), np.int32), np.ones((3, 2, 3), bool)
+        avail = np.ones((3, 2, 3), bool)
         remembered = jax.numpy.asarray(rng.normal(size=(8, 6)).astype(np.float32))
 
-        def hidden_after(hidden, fresh):
-            seen = (jax.random.key(0), 0, 0.0, obs, avail, last, hidden, np.array(fresh))
-            return program.host.act(learner.params, learner.topology, *seen).hidden
+        def hidden_after(last, hidden, fresh):
+            memory = (jax.numpy.full((3, 2), last, np.int32), hidden)
+            seen = (jax.random.key(0), 0, 0.0, obs, avail, np.array(fresh), memory)
+            return program.host.player.act(learner.params, learner.topology, *seen).memory[1]
 
-        nothing = hidden_after(jax.numpy.zeros((8, 6)), [False] * 3)
-        mixed = hidden_after(remembered, [False, True, False])
+        nothing = hidden_after(NO_ACTION, jax.numpy.zeros((8, 6)), [False] * 3)
+        mixed = hidden_after(1, remembered, [False, True, False])
         np.testing.assert_array_equal(mixed[:, 2:4], nothing[:, 2:4])  # Agents side by side.
         assert (mixed[:, :2] != nothing[:, :2]).any()
         assert (mixed[:, 4:] != nothing[:, 4:]).any()
 
 
-def test_new_episodes_have_no_last_action():
+def test_new_episodes_are_fresh():
     notes = deque()
     workers = Workers("python:host_toy:HostToy", count=1, kind="process", timeout=30.0)
     spec = HostToy.spec
@@ -133,7 +134,6 @@ def test_new_episodes_have_no_last_action():
     envs = HostEnvs("toy", spec, notes=notes, **given)
     try:
         envs.begin(np.arange(2), (0,))
-        assert (envs.last_actions == NO_ACTION).all()
         assert envs.fresh.all()
         ended = np.zeros(2, bool)
         for _ in range(6):
@@ -142,9 +142,7 @@ def test_new_episodes_have_no_last_action():
             assert not envs.fresh.any()
             if ended.any():
                 break
-        assert (envs.last_actions == 1).all()
         envs.begin(np.flatnonzero(ended), (1,))
-        np.testing.assert_array_equal(envs.last_actions[:, 0] == NO_ACTION, ended)
         np.testing.assert_array_equal(envs.fresh, ended)
         np.testing.assert_array_equal(envs.steps == 0, ended)
         np.testing.assert_array_equal(envs.episode_return == 0, ended)
@@ -229,8 +227,8 @@ def test_an_evaluation_plays_as_many_episodes_as_it_should(name):
 def test_nothing_is_left_behind():
     with program_of("HangingAtOnce") as program:
         rollout, _, learner = program.init(program.seeds)
-        host, weights = program.host, (learner.params, learner.topology)
-        host.act = host.act.lower(*weights, *host.act_shapes()).compile()
+        player, weights = program.host.player, (learner.params, learner.topology)
+        player.act = player.act.lower(*weights, *player.act_shapes()).compile()
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(program.collect, learner.params, learner.topology, rollout)
             time.sleep(5)  # Until both have begun to hang.

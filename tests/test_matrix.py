@@ -13,7 +13,7 @@ from sparl.compute import native
 from sparl.config import NetworkConfig
 from sparl.methods import METHODS
 from sparl.topology import RULES, WHOLE, by_name
-from sparl.train import program
+from sparl.train import team_program
 from test_rollout import CONFIG, program_of
 
 needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
@@ -41,7 +41,7 @@ def cells():
 @pytest.fixture(autouse=True)
 def one_length(monkeypatch):
     """Batches of one length, to compile less; and compiled programs are let go of."""
-    monkeypatch.setattr(program, "_lengths", lambda limit: (limit,))
+    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))
     yield
     program_of.cache_clear()
     jax.clear_caches()

@@ -34,7 +34,7 @@ def advance(program, state, chunks):
 
 
 def save(store, step, state):
-    segments, live_from = snapshot.new_episodes(state.ring, store.ends())
+    segments, live_from = snapshot.new_rows(state.ring, store.ends())
     store.save(step, snapshot.state_arrays(state), {}, segments, live_from)
 
 

@@ -10,7 +10,7 @@ import sparl
 from sparl.config import TopologyConfig
 from sparl.envs.make import INTERFACES
 from sparl.errors import InputError
-from sparl.train import program
+from sparl.train import team_program
 from sparl.train.masks import load_masks
 from test_rollout import CONFIG
 from toy import Toy
@@ -23,7 +23,7 @@ BASE = dataclasses.replace(
 @pytest.fixture
 def toy(monkeypatch):
     monkeypatch.setitem(INTERFACES, "toy", lambda _: Toy())
-    monkeypatch.setattr(program, "_lengths", lambda limit: (limit,))  # To compile less.
+    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))  # To compile less.
 
 
 def of_method(method, **changes):

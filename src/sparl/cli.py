@@ -20,7 +20,7 @@ from rich.console import Console
 import sparl
 from sparl import methods
 from sparl.compute import native
-from sparl.config import Config
+from sparl.config import Config, defaults
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
@@ -172,16 +172,17 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _train_defaults(argv: list[str]) -> Train | None:
-    """The defaults that `--config FILE` sets for the other flags."""
+    """The defaults that `--config FILE`, or the algorithm, sets for the other flags."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config")
     parser.add_argument("--method")
+    parser.add_argument("--algorithm")
     try:
         known, _ = parser.parse_known_args(argv)
     except argparse.ArgumentError:  # tyro will say what is wrong
         return None
     if known.config is None:
-        return None
+        return Train(settings=defaults(known.algorithm or Config.algorithm, known.method))
     config = Config.load(known.config)
     if known.method not in (None, config.method):
         # Another method's parts, not those that were written down for the first one.

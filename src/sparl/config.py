@@ -28,7 +28,10 @@ class TopologyConfig:
     """dense, tiny (dense and narrow, of as many parameters), static, set, rigl, or ds (set with
     each sign by itself); or method, for the method's choice."""
     distribution: str = "erdos_renyi"
-    """How links are shared out among layers: erdos_renyi or uniform."""
+    """How links are shared out among layers: erdos_renyi or uniform; or lambda, by which hidden
+    layers have the densities that --topology.lambdas says and a network's last one all links."""
+    lambdas: str = "7,64"
+    """Factor of each hidden layer's density, which is that times (in + out) / (in out) (DS-TD3)."""
     interval: int = 200
     """Updates between two changes of the topology."""
     fraction: float = 0.5
@@ -74,9 +77,9 @@ class ReplayConfig:
     """uniform; dual: a share of each batch from the newest episodes; dynamic: old episodes leave
     when the policy has moved on; or method."""
     capacity: int = 5000
-    """Episodes kept."""
+    """Episodes kept; in continuous control env steps."""
     batch_size: int = 32
-    """Episodes per update."""
+    """Episodes per update; in continuous control env steps."""
     window: int = 100
     """Dual: how many of the newest episodes make the on-policy window."""
     window_batch: int = 8
@@ -95,7 +98,7 @@ class NetworkConfig:
     """Widths of the networks (PyMARL's)."""
 
     hidden: int = 64
-    """Units of the recurrent agent."""
+    """Units of the recurrent agent; in continuous control of each hidden layer."""
     agents: str = "shared"
     """shared: one network for all agents; separate: one each, with one budget of links."""
     embed: int = 32
@@ -104,6 +107,30 @@ class NetworkConfig:
     """Hidden units of QMIX's two-layer hypernetworks."""
     central_embed: int = 256
     """Units of the unrestricted mixer of OW-QMIX and CW-QMIX."""
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """TD3 and SAC."""
+
+    critic_sparsity: float = 0.0
+    """Share of the critics' weights that are absent; 0 takes that of the actor, --sparsity."""
+    random_steps: int = 25_000
+    """Env steps before the actor acts and learning begins; until then actions are uniform."""
+    tau: float = 0.005
+    """Share of the way to the online networks that target networks go at a time."""
+    weight_decay: float = 2e-4
+    """Factor of the weights in the gradient (DS-TD3; RLx2: 0)."""
+    policy_delay: int = 2
+    """TD3: updates of the critics to one of the actor and the target networks."""
+    exploration_noise: float = 0.1
+    """TD3: standard deviation of the noise on actions, which lie in [-1, 1]."""
+    target_noise: float = 0.2
+    """TD3: standard deviation of the noise on the target's actions."""
+    noise_clip: float = 0.5
+    """TD3: its largest magnitude."""
+    least: int = 100_000
+    """Dynamic replay: steps that are never discarded (RLx2)."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +151,7 @@ class ResConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """RMSProp as PyMARL uses it."""
+    """RMSProp as PyMARL uses it; in continuous control Adam, which only looks at `lr`."""
 
     lr: float = 5e-4
     """Learning rate."""
@@ -154,12 +181,13 @@ class Config:
 
     env: str = "smax:3m"
     """Environment, as INTERFACE:NAME; the interfaces are smax, smac, smacv2, smaclite, pettingzoo,
-    lbf, rware, and python for one of your own."""
+    lbf, rware, gym for continuous control, and python for one of your own."""
     algorithm: str = "qmix"
-    """qmix, vdn, ow-qmix, cw-qmix or res."""
+    """qmix, vdn, ow-qmix, cw-qmix or res for teams; td3 or sac for continuous control, where many
+    other defaults differ: see `sparl train --algorithm td3 --help`."""
     method: str = "mast"
-    """dense, tiny, static, set, rigl, rlx2 or mast: a choice of topology, target and replay at
-    once."""
+    """dense, tiny, static, set, rigl, rlx2, mast, or ds for continuous control: a choice of
+    topology, target and replay at once."""
     sparsity: float = 0.95
     """Share of the weights that are absent, in [0, 1). The dense method has none absent."""
     total_steps: int = 2_000_000
@@ -183,7 +211,8 @@ class Config:
     """Rewards are multiplied by this; 0 takes the environment's own factor, which is 10 for SMAX
     (it returns at most about 2, SMAC at most 20) and 1 elsewhere."""
     workers: str = "process"
-    """Where environments that are stepped on the host live: process, or ray."""
+    """Where environments that are stepped on the host live: process, ray, or local, which is the
+    learner's own process."""
     num_workers: int = 0
     """Over how many workers they are spread; 0 takes one per core, and with ray one for each."""
     env_timeout: float = 120.0
@@ -202,6 +231,7 @@ class Config:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     res: ResConfig = field(default_factory=ResConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
 
@@ -240,6 +270,47 @@ class Config:
         return _from_json(cls, data, where)
 
 
+CONTROL = ("td3", "sac")
+"""The algorithms of continuous control."""
+
+
+def defaults(algorithm: str, method: str | None = None) -> Config:
+    """What a run of an algorithm is if nothing else is said.
+
+    For teams this is MAST. For continuous control it is RLx2 (Tan et al., ICLR 2023) where that is
+    the method, or SET or RigL, which it was compared with, and else DS-TD3 (Sokar et al., IJCAI
+    2022).
+    """
+    if algorithm not in CONTROL:
+        return Config(algorithm=algorithm, method=method or Config.method)
+    config = Config(
+        env="gym:HalfCheetah-v5",
+        algorithm=algorithm,
+        method=method or "ds",
+        sparsity=0.5,
+        total_steps=1_000_000,
+        num_envs=1,
+        chunk=10,
+        workers="local",
+        eval_every=5_000,
+        eval_episodes=10,
+        topology=TopologyConfig(distribution="lambda", interval=1000, fraction=0.05),
+        replay=ReplayConfig(capacity=1_000_000, batch_size=100, review_interval=10_000),
+        network=NetworkConfig(hidden=256),
+        optimizer=OptimizerConfig(lr=1e-3),
+    )
+    if method not in ("set", "rigl", "rlx2"):
+        return config
+    return dataclasses.replace(
+        config,
+        sparsity=0.9,
+        topology=TopologyConfig(interval=10_000),
+        replay=dataclasses.replace(config.replay, batch_size=256),
+        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0),
+        optimizer=OptimizerConfig(lr=3e-4),
+    )
+
+
 _AT_LEAST_ONE = (
     "total_steps",
     "num_seeds",
@@ -261,6 +332,8 @@ _AT_LEAST_ONE = (
     "network.central_embed",
     "target.n",
     "exploration.anneal_steps",
+    "control.policy_delay",
+    "control.least",
 )
 _SHARES = (
     "gamma",
@@ -272,6 +345,7 @@ _SHARES = (
     "replay.threshold",
     "exploration.start",
     "exploration.finish",
+    "control.tau",
 )
 _POSITIVE = (
     "target.omega",
@@ -293,7 +367,8 @@ def check(config: Config) -> None:
         InputError: If a value lies outside its range, naming the field, the range and the value.
     """
     _check_types(config)
-    _require(config, ("sparsity", "optimizer.decay"), lambda x: 0 <= x < 1, "lie in [0, 1)")
+    below_one = ("sparsity", "control.critic_sparsity", "optimizer.decay")
+    _require(config, below_one, lambda x: 0 <= x < 1, "lie in [0, 1)")
     # The compiled program counts in 32 bits.
     _require(config, _AT_LEAST_ONE, lambda x: 1 <= x <= 2**30, "lie in [1, 2**30]")
     _require(config, _SHARES, lambda x: 0 <= x <= 1, "lie in [0, 1]")
@@ -301,7 +376,19 @@ def check(config: Config) -> None:
     _require(config, ("replay.reserve",), lambda x: x <= 1, "be at most 1")
     _require(
         config,
-        ("seed", "num_workers", "reward_scale", "target.alpha", "target.beta", "res.regulariser"),
+        (
+            "seed",
+            "num_workers",
+            "reward_scale",
+            "target.alpha",
+            "target.beta",
+            "res.regulariser",
+            "control.random_steps",
+            "control.weight_decay",
+            "control.exploration_noise",
+            "control.target_noise",
+            "control.noise_clip",
+        ),
         lambda x: 0 <= x < float("inf"),
         "be at least 0",
     )
@@ -314,7 +401,7 @@ def check(config: Config) -> None:
         lambda x: x <= capacity,
         f"be at most replay.capacity ({capacity})",
     )
-    if config.topology.kind in ("set", "rigl", "ds"):
+    if config.algorithm not in CONTROL and config.topology.kind in ("set", "rigl", "ds"):
         # The last update of an interval changes the topology in place of a gradient step.
         _require(config, ("topology.interval",), lambda x: x >= 2, "be at least 2")
     chunk = config.num_envs * config.chunk

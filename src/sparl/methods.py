@@ -11,7 +11,7 @@ from operator import attrgetter
 
 from sparl import targets
 from sparl.compute import FORMS
-from sparl.config import FROM_METHOD, Config, check
+from sparl.config import CONTROL, FROM_METHOD, Config, check, defaults
 from sparl.errors import InputError, unknown_name
 from sparl.replay import DRAWS
 from sparl.targets import SUBSPACE_SOFTMAX
@@ -43,13 +43,42 @@ METHODS = {
     "rigl": Method("rigl"),
     "rlx2": Method("rigl", target="n_step", replay="dynamic"),
     "mast": Method("rigl", target="td_lambda", operator="soft_mellowmax", replay="dual"),
+    "ds": Method("ds"),
 }
 
 
 AGENTS = ("shared", "separate")
 """Whose an agent network is."""
 
+TEAM = ("qmix", "vdn", "ow-qmix", "cw-qmix", "res")
+"""The algorithms of teams."""
+
 USED_BY = {
+    **dict.fromkeys(
+        (
+            "num_seeds",
+            "target_interval",
+            "network.agents",
+            "replay.reserve",
+            "optimizer.decay",
+            "optimizer.eps",
+            "optimizer.clip",
+            "exploration.start",
+            "exploration.finish",
+            "exploration.anneal_steps",
+        ),
+        ("algorithm", TEAM),
+    ),
+    **{
+        f"control.{name}": ("algorithm", CONTROL)
+        for name in ("critic_sparsity", "random_steps", "tau", "weight_decay")
+    },
+    **{
+        f"control.{name}": ("algorithm", ("td3",))
+        for name in ("policy_delay", "exploration_noise", "target_noise", "noise_clip")
+    },
+    "control.least": ("replay.kind", ("dynamic",)),
+    "topology.lambdas": ("topology.distribution", ("lambda",)),
     "network.embed": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
     "network.hypernet": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
     "network.central_embed": ("algorithm", ("ow-qmix", "cw-qmix")),
@@ -97,9 +126,14 @@ def resolve(config: Config) -> Config:
         replay=replace(replay, kind=_either(replay.kind, method.replay)),
     )
     _require_known("topology kind", config.topology.kind, RULES)
-    _require_known("topology distribution", config.topology.distribution, DISTRIBUTIONS)
+    control = config.algorithm in CONTROL
+    distributions = (*DISTRIBUTIONS, *(["lambda"] if control else []))
+    _require_known("topology distribution", config.topology.distribution, distributions)
     _require_known("target kind", config.target.kind, targets.KINDS)
-    _require_known("target operator", config.target.operator, targets.OPERATORS)
+    if control:
+        _require_control(config)
+    else:
+        _require_known("target operator", config.target.operator, targets.OPERATORS)
     _require_known("replay kind", config.replay.kind, DRAWS)
     _require_known("network.agents", config.network.agents, AGENTS)
     _require_known("compute", config.compute, ("auto", *FORMS))
@@ -144,7 +178,9 @@ def with_method(config: Config, name: str) -> Config:
 
 
 def _operator(algorithm: str, method: Method) -> str:
-    """RES is an algorithm by its operator, which no method replaces."""
+    """RES, TD3 and SAC are algorithms by their operator, which no method replaces."""
+    if algorithm in CONTROL:
+        return FROM_METHOD
     return SUBSPACE_SOFTMAX if algorithm == "res" else method.operator
 
 
@@ -152,9 +188,35 @@ def _either(own: str, of_method: str) -> str:
     return of_method if own == FROM_METHOD else own
 
 
+def _require_control(config: Config) -> None:
+    """What TD3 and SAC have no use for."""
+    for name, value, known in (
+        ("topology.kind", config.topology.kind, ("dense", "static", "set", "rigl", "ds")),
+        ("target.kind", config.target.kind, ("one_step", "n_step")),
+        ("target.operator", config.target.operator, (FROM_METHOD,)),
+        ("replay.kind", config.replay.kind, ("uniform", "dynamic")),
+    ):
+        if value not in known:
+            raise InputError(
+                f"{name} {value!r} is not for {config.algorithm}, which learns from single steps "
+                f"of one agent: choose a --method of dense, static, set, rigl, ds and rlx2, or "
+                f"--{name} {' or '.join(known)}"
+            )
+    if config.topology.distribution == "lambda":
+        own = defaults(config.algorithm, config.method)
+        given = (config.sparsity, config.control.critic_sparsity)
+        if config.topology.kind != "dense" and given != (own.sparsity, own.control.critic_sparsity):
+            raise InputError(
+                f"sparsity {config.sparsity} changes nothing, as densities follow from "
+                f"topology.lambdas {config.topology.lambdas!r}: leave it out, or pass "
+                "--topology.distribution erdos_renyi"
+            )
+
+
 def _require_used(config: Config) -> None:
+    usual = defaults(config.algorithm, config.method)
     for name, (choice, parts) in USED_BY.items():
-        value, default = attrgetter(name)(config), attrgetter(name)(Config())
+        value, default = attrgetter(name)(config), attrgetter(name)(usual)
         chosen = attrgetter(choice)(config)
         if value != default and chosen not in parts:
             flag = "--" + name.rstrip("_").replace("_", "-")

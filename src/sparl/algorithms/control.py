@@ -61,6 +61,10 @@ class Control(Protocol):
         """The actions that training takes, likewise."""
         ...
 
+    def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
+        """The mean magnitude of each hidden unit, `[units]` by layer."""
+        ...
+
 
 CRITICS = ("critic1", "critic2")
 """The networks of the two critics."""
@@ -77,6 +81,17 @@ def values(weights: Tree, obs: jax.Array, action: jax.Array) -> jax.Array:
     """What both critics hold of `[obs_dim, C]` and `[action_dim, C]`: `[2, C]`."""
     both = jnp.concatenate([obs, action])
     return jnp.concatenate([mlp.apply(weights[name], both) for name in CRITICS])
+
+
+def activity(weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
+    """The mean magnitude of the hidden units of actor and critics, `[units]` by layer."""
+    both = jnp.concatenate([batch.obs, batch.action])
+    inputs = {"actor": batch.obs} | dict.fromkeys(CRITICS, both)
+    return {
+        f"{name}_{i}": jnp.mean(jnp.abs(layer), axis=1)
+        for name, x in inputs.items()
+        for i, layer in enumerate(mlp.hidden(weights[name], x)[:-1])
+    }
 
 
 def counted(batch: TransitionBatch, rewards: jax.Array) -> jax.Array:

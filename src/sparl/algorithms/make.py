@@ -3,13 +3,16 @@
 from collections.abc import Callable
 
 from sparl.algorithms.base import Algorithm
+from sparl.algorithms.control import Control
 from sparl.algorithms.qmix import qmix
 from sparl.algorithms.res import res
+from sparl.algorithms.sac import Sac
+from sparl.algorithms.td3 import Td3
 from sparl.algorithms.vdn import vdn
 from sparl.algorithms.weighted_qmix import cw_qmix, ow_qmix
-from sparl.config import Config
+from sparl.config import CONTROL, Config
 from sparl.errors import unknown_name
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 from sparl.targets import Target
 
 ALGORITHMS: dict[str, Callable[[EnvSpec, Config, Target], Algorithm]] = {
@@ -19,7 +22,7 @@ ALGORITHMS: dict[str, Callable[[EnvSpec, Config, Target], Algorithm]] = {
     "cw-qmix": cw_qmix,
     "res": res,
 }
-"""The algorithms, by the name that `--algorithm` takes."""
+"""The algorithms of teams, by the name that `--algorithm` takes."""
 
 
 def make(spec: EnvSpec, config: Config, target: Target) -> Algorithm:
@@ -29,5 +32,20 @@ def make(spec: EnvSpec, config: Config, target: Target) -> Algorithm:
         InputError: If there is none of that name.
     """
     if config.algorithm not in ALGORITHMS:
-        raise unknown_name("algorithm", config.algorithm, ALGORITHMS)
+        raise unknown_name("algorithm", config.algorithm, (*ALGORITHMS, *CONTROL))
     return ALGORITHMS[config.algorithm](spec, config, target)
+
+
+def make_control(spec: ControlSpec, config: Config) -> Control:
+    """The algorithm of continuous control that `config` names."""
+    common = {"spec": spec, "hidden": config.network.hidden, "gamma": config.gamma}
+    if config.algorithm == "sac":
+        return Sac(**common)
+    settings = config.control
+    return Td3(
+        **common,
+        policy_delay=settings.policy_delay,
+        target_noise=settings.target_noise,
+        noise_clip=settings.noise_clip,
+        exploration_noise=settings.exploration_noise,
+    )

@@ -67,6 +67,10 @@ class Sac:
         squash = 2 * (jnp.log(2.0) - raw - jax.nn.softplus(-2 * raw))
         return jnp.tanh(raw), jnp.sum(log_density - squash, axis=0)
 
+    def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
+        """See `control.activity`."""
+        return control.activity(weights, batch)
+
     def critic_loss(
         self,
         weights: Tree,

@@ -63,6 +63,10 @@ class Td3:
         noise = self.exploration_noise * jax.random.normal(key, action.shape)
         return jnp.clip(action + noise, -1, 1)
 
+    def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
+        """See `control.activity`."""
+        return control.activity(weights, batch)
+
     def critic_loss(
         self,
         weights: Tree,

@@ -4,9 +4,19 @@ An environment's name is `INTERFACE:NAME`. The interface selects the adapter, th
 names.
 """
 
-from sparl.envs.base import HostEnv, JaxEnv, TimeStep
+from sparl.envs.base import HostEnv, JaxEnv, TimeStep, time_step_shapes
 from sparl.envs.make import make, map_file
 from sparl.envs.smac import Smac
 from sparl.envs.workers import Workers, check_workers
 
-__all__ = ["HostEnv", "JaxEnv", "Smac", "TimeStep", "Workers", "check_workers", "make", "map_file"]
+__all__ = [
+    "HostEnv",
+    "JaxEnv",
+    "Smac",
+    "TimeStep",
+    "Workers",
+    "check_workers",
+    "make",
+    "map_file",
+    "time_step_shapes",
+]

@@ -3,12 +3,16 @@
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 
 
 class TimeStep(NamedTuple):
     """What is seen after a reset or a step: arrays of JAX or of NumPy alike.
+
+    An environment of one agent with continuous actions observes `[obs_dim]`, and has neither a
+    state nor available actions: these are empty.
 
     After the last step of an episode this is its final observation; nothing is reset behind the
     caller's back. At a reset, `reward` is 0 and the flags are false.
@@ -30,6 +34,24 @@ class TimeStep(NamedTuple):
     terminated: Any
     truncated: Any
     won: Any
+
+
+def time_step_shapes(spec: EnvSpec | ControlSpec) -> dict[str, tuple[tuple[int, ...], type]]:
+    """The shape and the type of each field of a `TimeStep`."""
+    if isinstance(spec, ControlSpec):
+        obs, state, avail_actions = (spec.obs_dim,), (0,), (0,)
+    else:
+        n = spec.num_agents
+        obs, state, avail_actions = (n, spec.obs_dim), (spec.state_dim,), (n, spec.num_actions)
+    return {
+        "obs": (obs, np.float32),
+        "state": (state, np.float32),
+        "avail_actions": (avail_actions, bool),
+        "reward": ((), np.float32),
+        "terminated": ((), bool),
+        "truncated": ((), bool),
+        "won": ((), bool),
+    }
 
 
 @runtime_checkable
@@ -59,14 +81,14 @@ class HostEnv(Protocol):
     more is made, and closed again, where only its sizes are needed.
     """
 
-    spec: EnvSpec
+    spec: EnvSpec | ControlSpec
 
     def reset(self, seed: int) -> TimeStep:
         """Begin an episode that follows from `seed`, an integer below `2**32`."""
         ...
 
     def step(self, actions: Any) -> TimeStep:
-        """Take one step with `actions`, integers `[n]`."""
+        """Take one step with `actions`, integers `[n]`, or floats `[action_dim]` in [-1, 1]."""
         ...
 
     def close(self) -> None:

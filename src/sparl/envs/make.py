@@ -9,7 +9,7 @@ from pathlib import Path
 from sparl.envs.base import HostEnv, JaxEnv
 from sparl.envs.requirements import is_absent
 from sparl.errors import InputError, unknown_name
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 
 Env = JaxEnv | HostEnv
 
@@ -59,9 +59,10 @@ def _own(name: str) -> Env:
 def _check_own(name: str, env: Env) -> None:
     if not all(hasattr(env, part) for part in ("spec", "reset", "step")):
         raise InputError(f"{name} is no environment: it needs `spec`, `reset` and `step`")
-    if not isinstance(env.spec, EnvSpec):
+    if not isinstance(env.spec, EnvSpec | ControlSpec):
         raise InputError(
-            f"the `spec` of {name} must be a sparl.spec.EnvSpec, got {type(env.spec).__name__}"
+            f"the `spec` of {name} must be a sparl.spec.EnvSpec, or ControlSpec where actions are "
+            f"continuous, got {type(env.spec).__name__}"
         )
     takes = len(inspect.signature(env.step).parameters)
     if (takes, isinstance(env, HostEnv)) not in ((1, True), (3, False)):
@@ -79,6 +80,7 @@ def map_file(name: str) -> Path | None:
 
 INTERFACES: dict[str, Callable[[str], Env]] = {
     "smax": _adapter("smax", "smax"),
+    "gym": _adapter("gym", "gym"),
     "smac": _adapter("smac", "smac"),
     "smacv2": _adapter("smac", "smacv2"),
     "smaclite": _adapter("smac", "smaclite"),

@@ -7,12 +7,12 @@ from typing import cast
 
 import numpy as np
 
-from sparl.envs.base import HostEnv, TimeStep
+from sparl.envs.base import HostEnv, TimeStep, time_step_shapes
 from sparl.envs.make import make
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 
 LARGEST = float(np.finfo(np.float16).max)
-"""The largest number that the replay can hold."""
+"""The largest number that a replay of episodes can hold."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Act:
 
     Attributes:
         slot: In which environment.
-        actions: Integers `[n]`.
+        actions: Integers `[n]`, or floats `[action_dim]`.
     """
 
     slot: int
@@ -107,30 +107,21 @@ class Worker:
                 env.close()
 
 
-def _checked(seen: TimeStep, spec: EnvSpec) -> TimeStep:
+def _checked(seen: TimeStep, spec: EnvSpec | ControlSpec) -> TimeStep:
     """In plain arrays of the shapes that the sizes promise."""
     if not isinstance(seen, TimeStep):
         raise TypeError(f"it must be a sparl.envs.TimeStep, got {type(seen).__name__}")
-    n = spec.num_agents
-    shapes = {
-        "obs": (n, spec.obs_dim),
-        "state": (spec.state_dim,),
-        "avail_actions": (n, spec.num_actions),
-        "reward": (),
-        "terminated": (),
-        "truncated": (),
-        "won": (),
-    }
-    numbers = {"obs": LARGEST, "state": LARGEST, "reward": float(np.finfo(np.float32).max)}
     plain = {}
-    for name, shape in shapes.items():
-        plain[name] = np.asarray(getattr(seen, name), np.float32 if name in numbers else bool)
+    for name, (shape, kind) in time_step_shapes(spec).items():
+        plain[name] = np.asarray(getattr(seen, name), kind)
         if plain[name].shape != shape:
             raise ValueError(f"{name} must be {list(shape)}, got {list(plain[name].shape)}")
-    for name, most in numbers.items():
-        if not (np.abs(plain[name]) <= most).all():
-            raise ValueError(f"{name} holds a number that is not finite or beyond {most:.5g}")
-    if not plain["avail_actions"].any(axis=1).all():
+    # The replay holds what a team sees in 16 bits.
+    most = LARGEST if isinstance(spec, EnvSpec) else float(np.finfo(np.float32).max)
+    for name, bound in {"obs": most, "state": most, "reward": np.finfo(np.float32).max}.items():
+        if not (np.abs(plain[name]) <= bound).all():
+            raise ValueError(f"{name} holds a number that is not finite or beyond {bound:.5g}")
+    if isinstance(spec, EnvSpec) and not plain["avail_actions"].any(axis=1).all():
         raise ValueError("an agent has no available action")
     return TimeStep(**plain)
 

@@ -10,7 +10,7 @@ import numpy as np
 from sparl import methods
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 from sparl.study import mask_figure
 from sparl.topology import WHOLE, weight_shapes
 from sparl.train import folder as folders
@@ -57,6 +57,7 @@ def inspect(
     layers = [
         _describe(name, masks.get(name, np.ones(shape, bool))) for name, shape in shapes.items()
     ]
+    agents = _agents(config, program.spec, masks)
     picture = None
     if history:
         picture = Path(out) if out is not None else folder.path / "masks.png"
@@ -65,19 +66,21 @@ def inspect(
             picture,
             title=f"{config.algorithm} / {config.method} on "
             f"{config.env}, sparsity {config.sparsity:g}",
-            agents=1 if config.network.agents == "shared" else program.spec.num_agents,
+            agents=max(len(agents), 1),
         )
     return {
         "env_steps": last,
         "layers": layers,
-        "agents": _agents(config, program.spec, masks),
+        "agents": agents,
         "picture": None if picture is None else str(picture),
     }
 
 
-def _agents(config: Config, spec: EnvSpec, masks: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The links of each agent's own network; nothing where they share one."""
-    if config.network.agents == "shared" or not masks:
+def _agents(
+    config: Config, spec: EnvSpec | ControlSpec, masks: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """The links of each agent's own network; nothing where they share one, or there is but one."""
+    if not isinstance(spec, EnvSpec) or config.network.agents == "shared" or not masks:
         return []
     own = [mask for name, mask in masks.items() if name.startswith("agent/")]
     blocks = zip(*(np.split(mask, spec.num_agents) for mask in own), strict=True)

@@ -23,9 +23,11 @@ def result_table(result: Result, run_dir: Path) -> Group:
     table.show_header = False
     table.add_column()
     table.add_column(justify="right")
-    rows = {
-        "win rate (last evaluations, up to 20)": _rate(result, "win_rate"),
-        "final win rate": _rate(result, "final_win_rate"),
+    rows = {}
+    if result.win_rate is not None:
+        rows["win rate (last evaluations, up to 20)"] = _rate(result, "win_rate")
+        rows["final win rate"] = _rate(result, "final_win_rate")
+    rows |= {
         "return (last evaluations, up to 20)": f"{result.return_:.2f}",
         "sparsity (measured)": f"{result.sparsity['measured']:.4f}",
         "parameters": f"{result.parameters['sparse']} of {result.parameters['dense']}",
@@ -48,15 +50,12 @@ def result_table(result: Result, run_dir: Path) -> Group:
 def evaluation_table(outcome: dict[str, Any]) -> Table:
     """What `sparl.train.evaluation.evaluate` returned."""
     table = _table(f"{outcome['episodes']} episodes at env step {outcome['env_steps']}")
-    for name in ("seed", "win rate", "return", "episode length"):
-        table.add_column(name, justify="right")
+    formats = {"seed": "d", "win_rate": ".3f", "return": ".2f", "episode_length": ".1f"}
+    shown = {name: how for name, how in formats.items() if name in outcome["per_seed"][0]}
+    for name in shown:
+        table.add_column(name.replace("_", " "), justify="right")
     for seed in outcome["per_seed"]:
-        table.add_row(
-            str(seed["seed"]),
-            f"{seed['win_rate']:.3f}",
-            f"{seed['return']:.2f}",
-            f"{seed['episode_length']:.1f}",
-        )
+        table.add_row(*(format(seed[name], how) for name, how in shown.items()))
     return table
 
 

@@ -5,9 +5,9 @@ optax optimiser. Beneath them `random_topology` draws masks, `evolve` moves link
 `RULES`, `cosine` says how many, `account` counts parameters and FLOPs.
 """
 
-from sparl.topology.accounting import Accounting, account
+from sparl.topology.accounting import Accounting, account, account_control
 from sparl.topology.budgets import agent_budgets
-from sparl.topology.distribution import DISTRIBUTIONS, erdos_renyi, uniform
+from sparl.topology.distribution import DISTRIBUTIONS, by_lambdas, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
 from sparl.topology.ds import ds
 from sparl.topology.evolve import RULES, WHOLE, Rule, carry_moments, evolve, move_links
@@ -32,7 +32,9 @@ __all__ = [
     "EvolvingState",
     "Rule",
     "account",
+    "account_control",
     "agent_budgets",
+    "by_lambdas",
     "by_name",
     "carry_moments",
     "cosine",

@@ -223,15 +223,60 @@ def account(
         densities = dict.fromkeys(names, 1 - sparsity)
     _check_densities(densities, names)
 
+    return _accounting(parts, densities, agents=num_agents)
+
+
+def account_control(
+    algorithm: str,
+    *,
+    obs_dim: int,
+    action_dim: int,
+    densities: Mapping[str, float],
+    hidden: int = 256,
+    policy_delay: int = 2,
+) -> Accounting:
+    """Counts the parameters and FLOPs of TD3 or SAC as `account` does those of teams.
+
+    An update of the critics is a forward and a backward pass of both, worth three forward passes
+    each, and a forward pass of the target critics and of the actor whose action they value. An
+    update of the actor, one in `policy_delay` with TD3, is the same of the actor and of the critics
+    that it goes through: one with TD3, two with SAC.
+
+    Args:
+        algorithm: "td3" or "sac".
+        obs_dim: Width of the observation.
+        action_dim: Width of the action.
+        densities: Fraction of the weights present by layer name.
+        hidden: Width of both hidden layers.
+        policy_delay: TD3: updates of the critics to one of the actor.
+    """
+    td3 = algorithm == "td3"
+    share = 1 / policy_delay if td3 else 1
+
+    def layers(name: str, inputs: int, outputs: int) -> tuple[Layer, ...]:
+        widths = (inputs, hidden, hidden, outputs)
+        return tuple(Layer(f"{name}/{i}/w", widths[i], widths[i + 1]) for i in range(3))
+
+    actor = layers("actor", obs_dim, action_dim if td3 else 2 * action_dim)
+    parts = [_Part(actor, copies=2 if td3 else 1, passes=1 + 3 * share)]
+    for i, name in enumerate(("critic1", "critic2")):
+        through = 3 * share if i == 0 or not td3 else 0
+        critic = layers(name, obs_dim + action_dim, 1)
+        parts.append(_Part(critic, copies=2, passes=4 + through))
+    _check_densities(densities, [layer.name for part in parts for layer in part.layers])
+    return _accounting(parts, densities, agents=1)
+
+
+def _accounting(parts: "list[_Part]", densities: Mapping[str, float], *, agents: int) -> Accounting:
     def count(densities: Mapping[str, float]) -> Counts:
-        agent = parts[0]
         return Counts(
             parameters=sum(part.parameters(densities) for part in parts),
             stored=sum(part.copies * part.parameters(densities) for part in parts),
             train_flops=sum(part.passes * part.flops(densities) for part in parts),
-            test_flops=num_agents * agent.flops(densities),
+            test_flops=agents * parts[0].flops(densities),
         )
 
+    names = [layer.name for part in parts for layer in part.layers]
     return Accounting(dense=count(dict.fromkeys(names, 1.0)), sparse=count(densities))
 
 
@@ -241,7 +286,7 @@ class _Part:
 
     layers: tuple[Layer, ...]
     copies: int
-    passes: int
+    passes: float
     extra_flops: int = 0  # Of one forward pass, beside the layers; dense.
     networks: int = 1  # Of this shape.
 

@@ -6,12 +6,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from sparl.train.learner import UpdateMetrics
 from sparl.train.logging import Record
-from sparl.train.rollout import Finished
+from sparl.train.updates import UpdateMetrics
 
-SHOWN = ("loss", "Q_total", "eval win rate", "eval return")
-"""What is shown of the newest records, in this order."""
+SHOWN = {
+    "loss": "loss",
+    "critic_loss": "critic loss",
+    "q_total": "Q_total",
+    "q": "Q",
+    "win_rate": "eval win rate",
+    "return": "eval return",
+}
+"""What is shown of the newest records, in this order: metrics and what they are called there."""
+
+OF_EPISODES = {"return": "episode_return", "win_rate": "won", "episode_length": "length"}
+"""Metrics of finished episodes, and the fields of what a rollout has finished."""
 
 SCORED = 20
 """How many of the last evaluations make the score (MAST, section 4.1)."""
@@ -29,7 +38,7 @@ class Books:
         compile_seconds: How much of it was compilation.
         evaluations: `env_steps` of each evaluation, and its values by seed.
         recent: Sums since the last training record, by seed.
-        latest: The newest loss, mean Q_total, win rate and return to show, means over seeds.
+        latest: The newest values of `SHOWN`, means over seeds.
         metrics_bytes: Length of `metrics.jsonl`.
         broken_episodes: Episodes lost to environments that crashed or hung; `None` where that
             cannot be.
@@ -66,15 +75,15 @@ class Books:
         last = [evaluation[name] for evaluation in self.evaluations[-SCORED:]]
         return np.mean(last, axis=0).tolist()
 
-    def count_episodes(self, finished: Finished) -> None:
+    def count_episodes(self, finished: Any) -> None:
         """Take in the episodes that a chunk has finished."""
         ended = np.asarray(finished.ended)
         if finished.broken is not None:
             self.broken_episodes = (self.broken_episodes or 0) + int(np.sum(finished.broken))
         values = {
-            "return": np.asarray(finished.episode_return),
-            "win_rate": np.asarray(finished.won),
-            "episode_length": np.asarray(finished.length),
+            name: np.asarray(getattr(finished, field))
+            for name, field in OF_EPISODES.items()
+            if hasattr(finished, field)
         }
         for seed, recent in enumerate(self.recent):
             count = int(ended[seed].sum())
@@ -91,27 +100,27 @@ class Books:
             for name, value in sums.items():
                 _add(recent, name, float(value[seed]))
 
-    def train_records(self, epsilon: float) -> list[Record]:
-        """Means since the last call, one record per seed."""
+    def train_records(self, exploration: dict[str, float]) -> list[Record]:
+        """Means since the last call, one record per seed, with what is said of the exploration."""
         records = []
         for seed, recent in enumerate(self.recent):
             record = self._record("train", seed)
             record |= {
                 "episodes": self.episodes[seed],
                 "updates": self.updates[seed],
-                "epsilon": epsilon,
+                **exploration,
                 "env_steps_per_second": self.rate(),
             }
             if self.broken_episodes is not None:
                 record["broken_episodes"] = self.broken_episodes
             episodes, updates = recent.pop("episodes", 0), recent.pop("updates", 0)
             for name, total in recent.items():
-                count = episodes if name in ("return", "win_rate", "episode_length") else updates
+                count = episodes if name in OF_EPISODES else updates
                 if count:
                     record[name] = total / count
             recent.clear()
             records.append(record)
-        self._show(records, ("loss", "q_total"), ("loss", "Q_total"))
+        self._show(records)
         return records
 
     def evaluation_records(self, values: dict[str, jax.Array]) -> list[Record]:
@@ -119,7 +128,7 @@ class Books:
         by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}
         self.evaluations.append({"env_steps": self.env_steps, **by_seed})
         records = self.records("eval", values)
-        self._show(records, ("win_rate", "return"), ("eval win rate", "eval return"))
+        self._show(records, "eval ")
         return records
 
     def topology_records(self, changed: dict[str, jax.Array], due: np.ndarray) -> list[Record]:
@@ -145,17 +154,15 @@ class Books:
             for seed in range(len(self.episodes))
         ]
 
-    def replay_records(
-        self, found: dict[str, jax.Array], live: jax.Array, due: np.ndarray
-    ) -> list[Record]:
+    def replay_records(self, found: dict[str, jax.Array], due: np.ndarray) -> list[Record]:
         """One record for each seed whose replay was looked through."""
-        records = self.records("replay", found | {"episodes_kept": live})
+        records = self.records("replay", found)
         return [records[seed] for seed in np.flatnonzero(due).tolist()]
 
-    def _show(self, records: list[Record], names: tuple[str, ...], labels: tuple[str, ...]) -> None:
-        for name, label in zip(names, labels, strict=True):
+    def _show(self, records: list[Record], prefix: str = "") -> None:
+        for name, label in SHOWN.items():
             values = [record[name] for record in records if name in record]
-            if values:
+            if values and label.startswith("eval ") == bool(prefix):
                 self.latest[label] = float(np.mean(values))
 
     def _record(self, kind: str, seed: int) -> Record:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sparl.envs import TimeStep, Workers
+from sparl.envs import TimeStep, Workers, time_step_shapes
 from sparl.envs.worker import Act, Broken, Order, Reset
 from sparl.errors import SparlError
-from sparl.nets.inputs import NO_ACTION
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 
 PATIENCE = 5
 """So many episodes may break in a row, by an environment's own fault, before a run gives up."""
@@ -33,7 +32,7 @@ class HostEnvs:
 
     Attributes:
         seen: What was seen last, arrays `[E, ...]`.
-        last_actions: Integers `[E, n]`.
+        reward: Rewards of the last step, scaled `[E]`.
         fresh: Boolean `[E]`: the episode has just begun.
         steps: Steps of each episode so far `[E]`.
         episode_return: Its undiscounted return so far `[E]`.
@@ -43,7 +42,7 @@ class HostEnvs:
     def __init__(
         self,
         name: str,
-        spec: EnvSpec,
+        spec: EnvSpec | ControlSpec,
         *,
         count: int,
         first_slot: int,
@@ -51,17 +50,13 @@ class HostEnvs:
         workers: Callable[[], Workers],
         notes: deque[str],
     ):
-        n = spec.num_agents
         self.seen = TimeStep(
-            obs=np.zeros((count, n, spec.obs_dim), np.float32),
-            state=np.zeros((count, spec.state_dim), np.float32),
-            avail_actions=np.ones((count, n, spec.num_actions), bool),
-            reward=np.zeros(count, np.float32),
-            terminated=np.zeros(count, bool),
-            truncated=np.zeros(count, bool),
-            won=np.zeros(count, bool),
+            **{
+                field: np.zeros((count, *shape), kind)
+                for field, (shape, kind) in time_step_shapes(spec).items()
+            }
         )
-        self.last_actions = np.full((count, n), NO_ACTION, np.int32)
+        self.reward = np.zeros(count, np.float32)
         self.fresh = np.ones(count, bool)
         self.steps = np.zeros(count, np.int32)
         self.episode_return = np.zeros(count, np.float32)
@@ -81,7 +76,6 @@ class HostEnvs:
         Raises:
             BrokenEnvironmentError: If that is too often.
         """
-        self.last_actions[which] = NO_ACTION
         self.fresh[which] = True
         self.steps[which] = 0
         self.episode_return[which] = 0
@@ -101,7 +95,7 @@ class HostEnvs:
         """Take a step in some environments.
 
         Args:
-            actions: Integers `[E, n]`.
+            actions: `[E, ...]`.
             which: Indices of environments.
             reward_scale: Factor on rewards, before they are summed.
 
@@ -112,10 +106,10 @@ class HostEnvs:
             BrokenEnvironmentError: If an environment breaks once too often.
         """
         lost = self._play([Act(self._first_slot + e, actions[e]) for e in which.tolist()])
-        self.last_actions[:] = actions
         self.fresh[:] = False
         self.steps += 1
-        self.episode_return += self.seen.reward * reward_scale
+        self.reward = self.seen.reward * reward_scale
+        self.episode_return += self.reward
         # The limit also where the environment has none, as an episode must fit its place.
         late = self.steps >= self._limit
         played = np.zeros_like(lost)

@@ -5,23 +5,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sparl.algorithms import Algorithm
-from sparl.compute import Topology, Tree, bind
+from sparl.compute import Topology, Tree
 from sparl.config import Config
-from sparl.envs import TimeStep, Workers
+from sparl.envs import Workers
 from sparl.errors import SparlError
-from sparl.replay import Step
-from sparl.replay.ring import empty_step
-from sparl.spec import EnvSpec
-from sparl.train.acting import epsilon, explore, greedy_actions, next_q
+from sparl.spec import ControlSpec, EnvSpec
 from sparl.train.host_envs import HostEnvs
-from sparl.train.rollout import Finished
 
 _TRAINING, _EVALUATION = range(2)
 
@@ -41,21 +36,73 @@ class HostRolloutState(NamedTuple):
 
 
 class Acts(NamedTuple):
-    """What the agents of `E` environments do.
+    """What is done in `E` environments.
 
     Attributes:
-        greedy: What they hold for best `[E, n]`.
-        actions: What they do `[E, n]`.
-        hidden: Their next hidden state `[h, E n]`.
+        greedy: What is held for best `[E, ...]`.
+        actions: What is done `[E, ...]`.
+        memory: What the next decision is to know of this one.
     """
 
     greedy: Any
     actions: Any
-    hidden: jax.Array
+    memory: Any
+
+
+class Recorder(Protocol):
+    """Takes down one chunk."""
+
+    def acted(self, k: int, envs: HostEnvs, acts: Acts) -> None:
+        """At step `k`, before the environments take it."""
+        ...
+
+    def stepped(
+        self, k: int, envs: HostEnvs, acts: Acts, ended: np.ndarray, lost: np.ndarray
+    ) -> None:
+        """After it, before others begin in place of episodes that have ended or are lost `[E]`."""
+        ...
+
+    def finish(self, envs: HostEnvs, broken: int) -> Any:
+        """What the learner is handed, arrays without an axis of seeds."""
+        ...
+
+
+class Player(Protocol):
+    """Decides what is done, and says how it is taken down.
+
+    Attributes:
+        act: What is compiled, from weights, links and `act_shapes` to `Acts`.
+    """
+
+    act: Any
+
+    def act_shapes(self) -> tuple:
+        """Shapes and types of the arguments of `act` but for the weights and their links.
+
+        A random key, the number of the step, exploration, observations and available actions,
+        whether they are an episode's first, and memory.
+        """
+        ...
+
+    def memory(self) -> Any:
+        """Before the first step."""
+        ...
+
+    def exploration(self, env_steps: np.ndarray) -> np.ndarray:
+        """How the player explores after `env_steps`, one number for each; 0 is not at all."""
+        ...
+
+    def record(self) -> Recorder:
+        """For the next chunk."""
+        ...
+
+    def finished_shapes(self) -> Any:
+        """Shapes and types of what `collect` returns, with a leading axis for its one seed."""
+        ...
 
 
 class HostRollout:
-    """Epsilon-greedy interaction with environments that are stepped on the host.
+    """Interaction with environments that are stepped on the host.
 
     All of it happens in a thread of its own. `collect` hands over the chunk that this thread has
     made meanwhile and lets it begin the next, with the weights of that moment: the learner then
@@ -64,23 +111,24 @@ class HostRollout:
 
     Args:
         spec: Sizes of the environment.
-        algorithm: Whose agents act.
+        player: Decides what is done.
         config: The resolved configuration, of one seed.
         start_workers: Makes the workers, when they are first needed.
 
     Attributes:
-        act: What is compiled: see `_act` for its arguments.
+        player: The player.
     """
 
     def __init__(
         self,
-        spec: EnvSpec,
-        algorithm: Algorithm,
+        spec: EnvSpec | ControlSpec,
+        player: Player,
         config: Config,
         start_workers: Callable[[], Workers],
     ):
-        self.act: Any = jax.jit(self._act)
-        self._spec, self._algorithm, self._config = spec, algorithm, config
+        self.player = player
+        self._config = config
+        self._can_win = isinstance(spec, EnvSpec)
         self._reward_scale = config.reward_scale or spec.reward_scale
         self._start_workers = start_workers
         self._workers: Workers | None = None
@@ -100,61 +148,24 @@ class HostRollout:
             )
             for purpose in (_TRAINING, _EVALUATION)
         }
-        self._hidden: jax.Array | None = None
-        self._history: Step | None = None
+        self._memory: Any = None
 
     def init(self, key: jax.Array) -> HostRolloutState:
         """Before the first step."""
         return HostRolloutState(key, jnp.zeros((), jnp.int32))
 
-    def finished_shapes(self) -> Finished:
-        """Shapes and types of what `collect` returns, with a leading axis for its one seed."""
-        limit, chunk, envs = self._spec.episode_limit, self._config.chunk, self._config.num_envs
-
-        def zeros() -> Finished:
-            def rows(count: int) -> Step:
-                row = empty_step(self._spec)
-                return jax.tree.map(lambda x: jnp.zeros((1, count, envs, *x.shape), x.dtype), row)
-
-            each = (1, chunk, envs)
-            return Finished(
-                rows=rows(limit + chunk),
-                final=rows(chunk),
-                ended=jnp.zeros(each, bool),
-                length=jnp.zeros(each, jnp.int32),
-                episode_return=jnp.zeros(each),
-                won=jnp.zeros(each, bool),
-                broken=jnp.zeros(1, jnp.int32),
-            )
-
-        return jax.eval_shape(zeros)
-
-    def act_shapes(self) -> tuple:
-        """Shapes and types of the arguments of `act` but for the weights and their links."""
-        spec, envs = self._spec, self._config.num_envs
-        n = spec.num_agents
-        return jax.eval_shape(
-            lambda: (
-                jax.random.key(0),
-                jnp.zeros((), jnp.int32),
-                jnp.zeros(()),
-                jnp.zeros((envs, n, spec.obs_dim)),
-                jnp.zeros((envs, n, spec.num_actions), bool),
-                jnp.zeros((envs, n), jnp.int32),
-                self._algorithm.initial_hidden(envs * n),
-                jnp.zeros(envs, bool),
-            )
-        )
-
     def collect(
         self, params: Tree, topology: Topology, state: HostRolloutState
-    ) -> tuple[HostRolloutState, Finished]:
+    ) -> tuple[HostRolloutState, Any]:
         """A chunk of steps of every environment.
 
         Args:
             params: Weights for the chunk after this one, and for this one if it is the first.
             topology: Their links.
             state: What the last call returned.
+
+        Returns:
+            The next state, and what the player's recorder made of the chunk.
 
         Raises:
             BrokenEnvironmentError: If an environment breaks again and again.
@@ -173,7 +184,7 @@ class HostRollout:
         """Play `config.eval_episodes` greedy episodes, in environments that none trains in.
 
         Returns:
-            Means over the episodes, `[1]`: `win_rate`, `return` and `episode_length`.
+            Means over the episodes, `[1]`: `return`, `episode_length` and, of teams, `win_rate`.
 
         Raises:
             BrokenEnvironmentError: If an environment breaks again and again.
@@ -202,89 +213,45 @@ class HostRollout:
             self._workers = self._start_workers()
         return self._workers
 
-    # Acting.
-
-    def _act(
-        self,
-        params: Tree,
-        topology: Topology,
-        key: jax.Array,
-        step: jax.Array,
-        share: jax.Array,
-        obs: jax.Array,
-        avail_actions: jax.Array,
-        last_actions: jax.Array,
-        hidden: jax.Array,
-        fresh: jax.Array,
-    ) -> Acts:
-        weights = bind(*jax.tree.map(lambda x: x[0], (params, topology)))
-        hidden = jnp.where(jnp.repeat(fresh, last_actions.shape[1]), 0, hidden)
-        actions = self._spec.num_actions
-        q, hidden = next_q(self._algorithm, actions, weights, obs, last_actions, hidden)
-        greedy = greedy_actions(q, avail_actions)
-        key = jax.random.fold_in(key, step)
-        return Acts(greedy, explore(key, greedy, avail_actions, share), hidden)
-
     def _decide(
         self,
         weights: tuple,
         key: jax.Array,
         step: int,
-        share: float,
+        exploration: float,
         envs: HostEnvs,
-        hidden: jax.Array,
+        memory: Any,
     ) -> Acts:
-        acts = self.act(
-            *weights,
-            key,
-            np.int32(step),
-            np.float32(share),
-            envs.seen.obs,
-            envs.seen.avail_actions,
-            envs.last_actions,
-            hidden,
-            envs.fresh,
+        seen = (envs.seen.obs, envs.seen.avail_actions)
+        acts = self.player.act(
+            *weights, key, np.int32(step), np.float32(exploration), *seen, envs.fresh, memory
         )
         return acts._replace(greedy=np.asarray(acts.greedy), actions=np.asarray(acts.actions))
 
-    def _initial_hidden(self) -> jax.Array:
-        return self._algorithm.initial_hidden(self._config.num_envs * self._spec.num_agents)
-
-    # Playing.
-
-    def _chunk(self, weights: tuple, state: HostRolloutState) -> tuple[HostRolloutState, Finished]:
-        config, limit, envs = self._config, self._spec.episode_limit, self._envs[_TRAINING]
+    def _chunk(self, weights: tuple, state: HostRolloutState) -> tuple[HostRolloutState, Any]:
+        config, envs = self._config, self._envs[_TRAINING]
         every = np.arange(config.num_envs)
         key, chunk_key = jax.random.split(state.key[0])
         env_steps = int(state.env_steps[0])
-        shares = epsilon(config.exploration, env_steps + config.num_envs * np.arange(config.chunk))
-        if self._hidden is None:
-            self._hidden = self._initial_hidden()
+        explored = self.player.exploration(env_steps + config.num_envs * np.arange(config.chunk))
+        if self._memory is None:
+            self._memory = self.player.memory()
             envs.begin(every, (env_steps,))
-        done = jax.tree.map(lambda x: np.zeros(x.shape[1:], x.dtype), self.finished_shapes())
-        if self._history is not None:
-            for row, old in zip(done.rows, self._history, strict=True):
-                row[:limit] = old[-limit:]
-        for k, share in enumerate(np.asarray(shares).tolist()):
-            acts = self._decide(weights, chunk_key, k, share, envs, self._hidden)
-            self._hidden = acts.hidden
-            _write(done.rows, limit + k, envs.seen, acts)
-            done.ended[k], lost = envs.step(acts.actions, every, self._reward_scale)
-            _write(done.final, k, envs.seen, acts)
-            # Rewards and ends belong to the row of what was seen before them.
-            done.rows.reward[limit + k] = envs.seen.reward * self._reward_scale
-            done.rows.terminated[limit + k] = envs.seen.terminated
-            done.length[k] = envs.steps
-            done.episode_return[k] = envs.episode_return
-            done.won[k] = envs.seen.won
+        recorder = self.player.record()
+        for k, exploration in enumerate(explored.tolist()):
+            acts = self._decide(weights, chunk_key, k, exploration, envs, self._memory)
+            self._memory = acts.memory
+            recorder.acted(k, envs, acts)
+            ended, lost = envs.step(acts.actions, every, self._reward_scale)
+            recorder.stepped(k, envs, acts, ended, lost)
             env_steps += config.num_envs
-            envs.begin(np.flatnonzero(done.ended[k] | lost), (env_steps,))
-        done.broken[...] = sum(each.broken for each in self._envs.values())
+            envs.begin(np.flatnonzero(ended | lost), (env_steps,))
+        broken = sum(each.broken for each in self._envs.values())
         for each in self._envs.values():
             each.broken = 0
-        self._history = done.rows
+        finished = recorder.finish(envs, broken)
         state = HostRolloutState(key[None], jnp.full(1, env_steps, jnp.int32))
-        return state, jax.tree.map(lambda x: x[None], done)
+        return state, jax.tree.map(lambda x: x[None], finished)
 
     def _evaluate(self, weights: tuple, number: int) -> dict[str, np.ndarray]:
         wanted, envs = self._config.eval_episodes, self._envs[_EVALUATION]
@@ -292,10 +259,10 @@ class HostRollout:
         begun = int(playing.sum())
         envs.begin(np.flatnonzero(playing), (number,))
         found: dict[str, list[float]] = {"win_rate": [], "return": [], "episode_length": []}
-        key, hidden, steps = jax.random.key(0), self._initial_hidden(), 0
+        key, memory, steps = jax.random.key(0), self.player.memory(), 0
         while playing.any():
-            acts = self._decide(weights, key, steps, 0.0, envs, hidden)
-            hidden = acts.hidden
+            acts = self._decide(weights, key, steps, 0.0, envs, memory)
+            memory = acts.memory
             ended, lost = envs.step(acts.actions, np.flatnonzero(playing), self._reward_scale)
             steps += 1
             for e in np.flatnonzero(ended):
@@ -307,13 +274,6 @@ class HostRollout:
             begun += len(more)
             playing[np.setdiff1d(np.flatnonzero(ended), more)] = False
             envs.begin(np.union1d(more, np.flatnonzero(lost)), (number, steps))
+        if not self._can_win:
+            del found["win_rate"]
         return {name: np.array([np.mean(values)]) for name, values in found.items()}
-
-
-def _write(rows: Step, index: int, seen: TimeStep, acts: Acts) -> None:
-    """Write what was seen and done into row `index`."""
-    rows.obs[index] = seen.obs
-    rows.state[index] = seen.state
-    rows.avail_actions[index] = np.packbits(seen.avail_actions, axis=-1)
-    rows.actions[index] = acts.actions
-    rows.greedy[index] = acts.greedy

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,52 +23,13 @@ from sparl.replay import Batch, Ring, discard, episode_lengths, read_batch
 from sparl.replay.draw import Draw
 from sparl.targets import greedy
 from sparl.topology import Rule, carry_moments, cosine, move_links
+from sparl.train.neurons import dormant, empty_neurons
+from sparl.train.updates import LearnerState, UpdateMetrics, series
 
 T = TypeVar("T")
 
-DORMANT = 0.025
-"""At most this share of its layer's mean magnitude, and a unit counts as dormant."""
 REVIEWED = 8
 """How many batches of the oldest episodes a review looks at (RLx2)."""
-
-
-class LearnerState(NamedTuple):
-    """Everything that learning changes.
-
-    Attributes:
-        params: Online weights and biases; what is held of absent links is zero.
-        topology: Their links, in the form of the run; see `sparl.compute.forms`.
-        target_params: The target network's.
-        target_topology: The links that the online network had when the target was copied.
-        opt_state: Optimiser moments; absent links hold zero.
-        updates: Updates so far, topology changes included.
-        key: Random key.
-    """
-
-    params: Tree
-    topology: Topology
-    target_params: Tree
-    target_topology: Topology
-    opt_state: Any
-    updates: jax.Array
-    key: jax.Array
-
-
-class UpdateMetrics(NamedTuple):
-    """What a series of updates looked like.
-
-    Attributes:
-        sums: Each scalar of the loss, the gradient's norm before clipping and the norm of the
-            change to the parameters, summed over the updates.
-        updates: How many updates.
-        bad_update: The first update at which one of them was not finite, else -1.
-        bad_terms: Which, one flag for each name in `sums`, in the order of the sorted names.
-    """
-
-    sums: dict[str, jax.Array]
-    updates: jax.Array
-    bad_update: jax.Array
-    bad_terms: jax.Array
 
 
 @dataclass(frozen=True)
@@ -131,49 +92,19 @@ class Learner:
     def learn(
         self, state: LearnerState, ring: Ring, updates: jax.Array, env_steps: jax.Array
     ) -> tuple[LearnerState, UpdateMetrics]:
-        """Take `updates` gradient steps, or fewer if a loss is not finite.
+        """Take `updates` gradient steps, or fewer if a loss is not finite; see `series`.
 
         Args:
             state: The learner.
             ring: Where batches come from; at least a batch's worth of episodes.
             updates: How many.
             env_steps: Env steps so far.
-
-        Returns:
-            The learner before the first update that was not finite, or after all, and metrics.
         """
 
         def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
             return self._gradient_step(state, batch, env_steps)
 
-        def more(carry: tuple) -> jax.Array:
-            _, metrics, i = carry
-            return (i < updates) & (metrics.bad_update < 0)
-
-        def update(carry: tuple) -> tuple:
-            state, metrics, i = carry
-            new, scalars = self._on_batch(step, state, ring)
-            bad = ~jnp.isfinite(jnp.stack([scalars[name] for name in sorted(scalars)]))
-            failed = jnp.any(bad)
-            metrics = UpdateMetrics(
-                sums=jax.tree.map(jnp.add, metrics.sums, scalars),
-                updates=metrics.updates + 1,
-                bad_update=jnp.where(failed, new.updates, -1),
-                bad_terms=bad,
-            )
-            state = jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, new)
-            return state, metrics, i + 1
-
-        _, scalars = jax.eval_shape(lambda s: self._on_batch(step, s, ring), state)
-        zero = jnp.zeros((), jnp.int32)
-        metrics = UpdateMetrics(
-            sums=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scalars),
-            updates=zero,
-            bad_update=zero - 1,
-            bad_terms=jnp.zeros(len(scalars), bool),
-        )
-        state, metrics, _ = jax.lax.while_loop(more, update, (state, metrics, zero))
-        return state, metrics
+        return series(lambda state: self._on_batch(step, state, ring), state, updates)
 
     def evolve(
         self, state: LearnerState, ring: Ring, env_steps: jax.Array, due: jax.Array
@@ -259,13 +190,17 @@ class Learner:
         but never so many that less than a tenth of the capacity is left.
 
         Returns:
-            The ring, the distance and how many episodes were discarded.
+            The ring, the distance, and how many episodes were discarded and how many stay.
         """
         distance = self.policy_distance(state, ring, jnp.zeros((), jnp.int32), batches=REVIEWED)
         least = ring.start.shape[0] // 10
         spare = jnp.clip(ring.live - least, 0, ring.live // 10)
         leaves = jnp.where(due & (distance > self.threshold), spare, 0)
-        return discard(ring, leaves), {"policy_distance": distance, "discarded": leaves}
+        return discard(ring, leaves), {
+            "policy_distance": distance,
+            "discarded": leaves,
+            "episodes_kept": ring.live - leaves,
+        }
 
     def diagnose(self, state: LearnerState, ring: Ring) -> dict[str, jax.Array]:
         """What the network and the replay look like; at least one episode must be there.
@@ -285,13 +220,8 @@ class Learner:
             "policy_distance_oldest": self.policy_distance(state, ring, jnp.zeros((), jnp.int32)),
             "policy_distance_newest": self.policy_distance(state, ring, newest),
         }
-        for layer, activity in self.algorithm.activity(weights, batch).items():
-            found[f"dormant_{layer}"] = jnp.mean(activity <= DORMANT * jnp.mean(activity))
-        _, masks = to_masked(state.params, state.topology)
-        empty = [~jnp.any(mask, axis=1) for mask in jax.tree.leaves(masks)]
-        if empty:
-            found["empty_neurons"] = jnp.mean(jnp.concatenate(empty))
-        return found
+        activity = self.algorithm.activity(weights, batch)
+        return found | dormant(activity) | empty_neurons(state.params, state.topology)
 
     def sync_target(self, state: LearnerState, due: jax.Array) -> LearnerState:
         """Copy weights and topology into the target network, where `due`."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -20,17 +20,13 @@ from sparl.compute import Topology, native, return_freed
 from sparl.compute.forms import SPARSE_FROM
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
-from sparl.replay import Ring
-from sparl.topology import RULES
 from sparl.train import folder as folders
 from sparl.train import snapshot, ticket
-from sparl.train.acting import epsilon
 from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.clock import Clock
 from sparl.train.folder import RunFolder
 from sparl.train.host_envs import BrokenEnvironmentError
-from sparl.train.learner import LearnerState, UpdateMetrics
 from sparl.train.logging import JsonlLogger, Logger, Record
 from sparl.train.masks import save_masks
 from sparl.train.program import Program, TrainState, build
@@ -38,6 +34,7 @@ from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result
 from sparl.train.signals import stop_requests
 from sparl.train.summary import layer_table, measured_sparsity, summarise
+from sparl.train.updates import LearnerState, UpdateMetrics
 
 FREE = ("compute", "workers", "num_workers", "env_timeout")
 """What a run may change when it is resumed: each machine computes as it can."""
@@ -136,7 +133,6 @@ class _Run:
         self.loggers = loggers
         # Before the first checkpoint there is nothing to continue, and what was logged goes.
         self.books = Books.empty(program.config.num_seeds)
-        self.reviews = program.config.replay.kind == "dynamic"
         self.saved: int | None = None
 
     def run(self) -> Result:
@@ -252,12 +248,10 @@ class _Run:
         before = np.asarray(self.books.episodes)
         self.books.count_episodes(finished)
         counts = np.asarray(self.books.episodes) - before
-        self.books.env_steps += self.config.num_envs * self.config.chunk
+        steps = self.config.num_envs * self.config.chunk
+        todo = self.program.due(before, counts, self.books.env_steps, steps)
+        self.books.env_steps += steps
         ring = self.program.store(ring, finished, np.int32(counts.max()))
-
-        # One update for each episode, from the one on that completes the first batch.
-        early = np.maximum(self.config.replay.batch_size - 1 - before, 0)
-        todo = np.maximum(counts - early, 0)
         while todo.any():
             learner, made = self._update(learner, ring, todo)
             todo = todo - made
@@ -265,7 +259,7 @@ class _Run:
         return TrainState(rollout, ring, learner)
 
     def _update(
-        self, learner: LearnerState, ring: Ring, todo: np.ndarray
+        self, learner: LearnerState, ring: Any, todo: np.ndarray
     ) -> tuple[LearnerState, np.ndarray]:
         """Up to `todo` updates of each seed, to the next that ends an interval at the most.
 
@@ -273,9 +267,10 @@ class _Run:
         """
         env_steps = np.int32(self.books.env_steps)
         updates = np.asarray(self.books.updates)
-        evolves = RULES[self.config.topology.kind] is not None
-        interval = self.config.topology.interval
-        due = evolves & (todo > 0) & (updates % interval == interval - 1)
+        evolve, copy, review = self.program.cadence
+        due = np.zeros(len(todo), bool)
+        if evolve:
+            due = (todo > 0) & (updates % evolve == evolve - 1)
         if due.any():
             learner, changed = self.program.evolve(learner, ring, env_steps, due)
             for seed in np.flatnonzero(due & ~np.isfinite(changed["loss"])).tolist():
@@ -283,27 +278,29 @@ class _Run:
             self._log(self.books.topology_records(changed, due))
             made = due.astype(int)
         else:
-            made = np.minimum(todo, _steps_to(updates, self.config.target_interval))
-            if evolves:
-                made = np.minimum(made, _steps_to(updates + 1, interval))
-            if self.reviews:
-                made = np.minimum(made, _steps_to(updates, self.config.replay.review_interval))
+            made = todo
+            if evolve:
+                made = np.minimum(made, _steps_to(updates + 1, evolve))
+            for interval in (copy, review):
+                if interval:
+                    made = np.minimum(made, _steps_to(updates, interval))
             learner, metrics = self.program.learn(learner, ring, made.astype(np.int32), env_steps)
             self._check_finite(metrics)
             self.books.count_updates(metrics)
         self.books.updates = (updates + made).tolist()
-        copies = (made > 0) & ((updates + made) % self.config.target_interval == 0)
-        if copies.any():
+        if copy and (copies := (made > 0) & ((updates + made) % copy == 0)).any():
             learner = self.program.sync_target(learner, copies)
         return learner, made
 
-    def _review(self, learner: LearnerState, ring: Ring, made: np.ndarray) -> Ring:
+    def _review(self, learner: LearnerState, ring: Any, made: np.ndarray) -> Any:
         """Look through the replay of each seed whose last update ended an interval."""
-        interval = self.config.replay.review_interval
-        due = self.reviews & (made > 0) & (np.asarray(self.books.updates) % interval == 0)
-        if due.any():
+        interval = self.program.cadence.review
+        if (
+            interval
+            and (due := (made > 0) & (np.asarray(self.books.updates) % interval == 0)).any()
+        ):
             ring, found = self.program.review(learner, ring, due)
-            self._log(self.books.replay_records(found, ring.live, due))
+            self._log(self.books.replay_records(found, due))
         return ring
 
     def _check_finite(self, metrics: UpdateMetrics) -> None:
@@ -343,7 +340,7 @@ class _Run:
             for every in (config.log_every, config.eval_every, config.checkpoint_every)
         )
         if log:
-            self._log(books.train_records(self._epsilon()))
+            self._log(books.train_records(self._exploration()))
         if evaluate:
             self._evaluate(state)
         if save:
@@ -362,10 +359,12 @@ class _Run:
             "steps/s": f"{books.rate():.0f}",
             "episodes": f"{np.mean(books.episodes):.0f}",
             "updates": f"{np.mean(books.updates):.0f}",
-            "epsilon": f"{self._epsilon():.2f}",
+            **{name: f"{value:.2f}" for name, value in self._exploration().items()},
             "sparsity": f"{self.sparsity:.3f}",
         }
-        return shown | {name: f"{books.latest[name]:.3g}" for name in SHOWN if name in books.latest}
+        return shown | {
+            name: f"{books.latest[name]:.3g}" for name in SHOWN.values() if name in books.latest
+        }
 
     def _evaluate(self, state: TrainState) -> None:
         number = np.int32(len(self.books.evaluations) + 1)
@@ -384,7 +383,7 @@ class _Run:
         # Before the checkpoint, which is what a resumed run takes for done.
         state = self._portable(state)
         save_masks(self.folder.topology, self.books.env_steps, state.learner.topology)
-        segments, live_from = snapshot.new_episodes(state.ring, self.store.ends())
+        segments, live_from = snapshot.new_rows(state.ring, self.store.ends())
         self.store.save(
             self.books.env_steps,
             snapshot.state_arrays(state),
@@ -404,8 +403,8 @@ class _Run:
             for logger in (self.metrics, *self.loggers):
                 logger.log(record)
 
-    def _epsilon(self) -> float:
-        return float(epsilon(self.config.exploration, self.books.env_steps))
+    def _exploration(self) -> dict[str, float]:
+        return self.program.exploration(self.books.env_steps)
 
 
 def _steps_to(updates: np.ndarray, interval: int) -> np.ndarray:

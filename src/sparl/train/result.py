@@ -26,8 +26,8 @@ class Result:
         env_steps: Env steps of each seed.
         episodes: Finished training episodes.
         updates: Updates, topology changes included.
-        win_rate: Mean of the last 20 evaluations.
-        final_win_rate: The last evaluation's.
+        win_rate: Mean of the last 20 evaluations; `None` in continuous control.
+        final_win_rate: The last evaluation's, likewise.
         return_: Mean scaled return of the last 20 evaluations; `return` in the file.
         sparsity: `target` and `measured`, the share of weights that are absent.
         parameters: `dense` and `sparse` counts, biases included, target network not.
@@ -48,8 +48,8 @@ class Result:
     env_steps: int
     episodes: int | float
     updates: int | float
-    win_rate: float
-    final_win_rate: float
+    win_rate: float | None
+    final_win_rate: float | None
     return_: float
     sparsity: dict[str, float]
     parameters: dict[str, int]

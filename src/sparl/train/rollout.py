@@ -59,11 +59,11 @@ class Finished(NamedTuple):
 
     rows: Step
     final: Step
-    ended: jax.Array
-    length: jax.Array
-    episode_return: jax.Array
-    won: jax.Array
-    broken: jax.Array | None = None
+    ended: Any
+    length: Any
+    episode_return: Any
+    won: Any
+    broken: Any = None
 
 
 @dataclass(frozen=True)

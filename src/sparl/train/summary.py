@@ -49,18 +49,19 @@ def summarise(program: Program, books: Books, topology: Tree) -> Result:
     config = program.config
     layers = layer_table(program, topology)
     accounting = program.accounting({layer["name"]: layer["density"] for layer in layers})
+    # There are win rates where episodes are won.
+    won = "win_rate" in books.evaluations[-1]
+    rates, returns = books.score("win_rate") if won else [], books.score("return")
     per_seed = [
         {
             "seed": config.seed + i,
-            "win_rate": win_rate,
-            "final_win_rate": books.evaluations[-1]["win_rate"][i],
-            "return": returns,
+            "win_rate": rates[i] if won else None,
+            "final_win_rate": books.evaluations[-1]["win_rate"][i] if won else None,
+            "return": returns[i],
             "episodes": books.episodes[i],
             "updates": books.updates[i],
         }
-        for i, (win_rate, returns) in enumerate(
-            zip(books.score("win_rate"), books.score("return"), strict=True)
-        )
+        for i in range(config.num_seeds)
     ]
 
     def mean(name: str) -> int | float:
@@ -75,8 +76,8 @@ def summarise(program: Program, books: Books, topology: Tree) -> Result:
         env_steps=books.env_steps,
         episodes=mean("episodes"),
         updates=mean("updates"),
-        win_rate=mean("win_rate"),
-        final_win_rate=mean("final_win_rate"),
+        win_rate=mean("win_rate") if won else None,
+        final_win_rate=mean("final_win_rate") if won else None,
         return_=mean("return"),
         sparsity={"target": config.sparsity, "measured": measured_sparsity(layers)},
         parameters=accounting.parameters,

@@ -12,7 +12,7 @@ from sparl.topology import by_name, weight_shapes
 from sparl.topology.names import name_of
 from sparl.train import folder as folders
 from sparl.train.masks import load_masks
-from sparl.train.program import Program, initial_counts
+from sparl.train.program import Program
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def draw(run_dir: str | Path, program: Program) -> Ticket:
         raise InputError(f"{run_dir} has no masks to begin with: it is dense, or has not begun")
     masks = history[max(history)]
     params = jax.eval_shape(program.algorithm.init, jax.random.key(0))
-    counts = by_name(initial_counts(program.config, program.spec, params))
+    counts = by_name(program.counts)
     expected = {name: weight_shapes(params)[name] for name in counts}
     found = {name: mask.shape[1:] for name, mask in masks.items()}
     if odd := sorted({name for name, _ in expected.items() ^ found.items()}):

@@ -1,0 +1,107 @@
+"""Gymnasium's environments with continuous actions, MuJoCo's among them (Towers et al., 2024)."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import error as gym_error
+from gymnasium.spaces import Box
+
+from sparl.envs.base import TimeStep
+from sparl.errors import InputError, unknown_name
+from sparl.spec import ControlSpec
+
+WITHOUT_LIMIT = 1000
+"""Longest episode of an environment that has no time limit of its own."""
+NOTHING = np.zeros(0, np.float32)
+
+
+class Gym:
+    """One environment of Gymnasium's, its actions stretched from [-1, 1] to what it takes.
+
+    Args:
+        env: The environment.
+        name: What it is called in errors.
+
+    Raises:
+        InputError: If a space is not one that an actor and a critic can have.
+    """
+
+    def __init__(self, env: gymnasium.Env, name: str):
+        self._env = env
+        actions, views = env.action_space, env.observation_space
+        if not isinstance(actions, Box):
+            raise InputError(
+                f"{name} has the action space {actions}: actor-critic algorithms need a continuous "
+                "one, a Box; for discrete actions choose another environment"
+            )
+        if len(actions.shape) != 1 or not np.isfinite([actions.low, actions.high]).all():
+            raise InputError(
+                f"{name} has the action space {actions}: it must be a vector with finite bounds; "
+                "wrap it in gymnasium.wrappers.RescaleAction or FlattenAction"
+            )
+        if not isinstance(views, Box) or len(views.shape) != 1:
+            raise InputError(
+                f"{name} has the observation space {views}: it must be a vector, as networks here "
+                "do not see images or dictionaries; gymnasium.wrappers.FlattenObservation makes one"
+            )
+        self._low, self._range = actions.low, actions.high - actions.low
+        limit = env.spec.max_episode_steps if env.spec else None
+        self.spec = ControlSpec(
+            obs_dim=views.shape[0],
+            action_dim=actions.shape[0],
+            episode_limit=limit or WITHOUT_LIMIT,
+        )
+
+    def reset(self, seed: int) -> TimeStep:
+        """Begin an episode."""
+        obs, _ = self._env.reset(seed=seed)
+        return _seen(obs, 0.0, terminated=False, truncated=False)
+
+    def step(self, actions: Any) -> TimeStep:
+        """Take one step with an action in [-1, 1], `[action_dim]`."""
+        action = self._low + (np.asarray(actions) + 1) / 2 * self._range
+        obs, reward, terminated, truncated, _ = self._env.step(action.astype(self._low.dtype))
+        return _seen(obs, float(reward), terminated=terminated, truncated=truncated)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+
+def make(name: str) -> Gym:
+    """An environment by the name that it is registered by, e.g. `"HalfCheetah-v5"`.
+
+    Raises:
+        InputError: If there is none, it cannot be made, or its spaces will not do.
+    """
+    called = f"gym:{name}"
+    try:
+        env = gymnasium.make(name)
+    except (ImportError, gym_error.DependencyNotInstalled) as error:
+        raise InputError(
+            f"{called} needs what is not installed: {error}. MuJoCo's environments come with "
+            "pip install 'sparl[mujoco]'"
+        ) from error
+    except (gym_error.UnregisteredEnv, gym_error.NamespaceNotFound) as error:
+        raise unknown_name("environment of Gymnasium", name, gymnasium.registry) from error
+    except gym_error.Error as error:
+        raise InputError(f"{called}: {error}") from error
+    return Gym(env, called)
+
+
+MAKERS = {"gym": make}
+"""The one interface of this module."""
+
+
+def _seen(obs: np.ndarray, reward: float, *, terminated: bool, truncated: bool) -> TimeStep:
+    return TimeStep(
+        obs=np.asarray(obs, np.float32),
+        state=NOTHING,
+        avail_actions=NOTHING,
+        reward=reward,
+        terminated=terminated,
+        # Whoever bootstraps from the last state must not be told both.
+        truncated=truncated and not terminated,
+        won=False,
+    )

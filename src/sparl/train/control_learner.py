@@ -1,0 +1,346 @@
+"""Updates of actors and critics: every part of an algorithm takes its step in turn."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sparl.algorithms.control import Control, Part
+from sparl.compute import Topology, Tree, bind, carry_over, dense, on_links, to_masked, to_sparse
+from sparl.replay import transitions
+from sparl.replay.transitions import TransitionBatch, Transitions
+from sparl.topology import Rule, carry_moments, move_links
+from sparl.train.neurons import dormant, empty_neurons
+from sparl.train.updates import LearnerState, UpdateMetrics, series
+
+REVIEWED = 8
+"""How many batches of the oldest steps a review looks at (RLx2)."""
+
+Scalars = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class ControlLearner:
+    """Trains one actor-critic algorithm from one ring of transitions.
+
+    Target networks follow the online ones slowly, on the same links: where these move, they take
+    along what they have there (RLx2, Tan et al., ICLR 2023).
+
+    Attributes:
+        algorithm: Networks and losses.
+        optimizer: Gradient transformation, of which each part has a state of its own.
+        rule: How links move; `None` where they never do.
+        replaces: Whether a change of the topology takes the place of a part's step (RigL), or
+            follows it (Sokar et al.).
+        intervals: For each part that has sparse networks, updates from one change of their topology
+            to the next.
+        fraction: Env steps to the share of links to move.
+        rewards: `N`, most rewards of a return.
+        delay: Updates before returns have more than one reward.
+        batch_size: Steps of a batch.
+        tau: How far the target networks move to the online ones.
+        target_every: Updates between two such moves.
+        threshold: Policy distance above which the oldest steps are discarded.
+        least: Steps that are never discarded.
+    """
+
+    algorithm: Control
+    optimizer: optax.GradientTransformation
+    rule: Rule | None
+    replaces: bool
+    intervals: Mapping[str, int]
+    fraction: Callable[[jax.Array], jax.Array | float]
+    rewards: int
+    delay: int
+    batch_size: int
+    tau: float
+    target_every: int
+    threshold: float
+    least: int
+
+    def init(self, key: jax.Array, params: Tree, topology: Topology) -> LearnerState:
+        """Begin with `params` on `topology`, in any form, the target networks a copy.
+
+        The target networks have no topology of their own.
+        """
+        targets = {name: params[name] for name in self.algorithm.targets}
+        return LearnerState(
+            params=params,
+            topology=topology,
+            target_params=jax.tree.map(jnp.copy, targets),
+            target_topology={},
+            opt_state={
+                part.name: self.optimizer.init(_of(part, params)) for part in self.algorithm.parts
+            },
+            updates=jnp.zeros((), jnp.int32),
+            key=key,
+        )
+
+    def to_masked(self, state: LearnerState) -> LearnerState:
+        """The same state in the masked form, which any machine reads."""
+        return self._in_form(state, to_masked)
+
+    def to_sparse(self, state: LearnerState, counts: Tree) -> LearnerState:
+        """A state in the masked form in the sparse one; see `sparl.compute.to_sparse`."""
+
+        def form(params: Tree, topology: Topology) -> tuple[Tree, Topology]:
+            return to_sparse(params, topology, {name: counts[name] for name in params})
+
+        return self._in_form(state, form)
+
+    def learn(
+        self, state: LearnerState, ring: Transitions, updates: jax.Array, env_steps: jax.Array
+    ) -> tuple[LearnerState, UpdateMetrics]:
+        """Take `updates` updates, or fewer if a loss is not finite.
+
+        Args:
+            state: The learner.
+            ring: Where batches come from; at least one step.
+            updates: How many.
+            env_steps: Env steps so far; only changes of the topology go by them.
+        """
+        del env_steps
+
+        def update(state: LearnerState) -> tuple[LearnerState, Scalars]:
+            state, batch, keys = self._begin(state, ring)
+            scalars: Scalars = {}
+            for part, key in zip(self.algorithm.parts, keys, strict=True):
+                step = partial(self._step, part, state, batch, key)
+                (own, opt_state), found = _sometimes(state.updates % part.every == 0, step)
+                # Where they are taken less often they count for the others, too.
+                scalars |= {name: part.every * value for name, value in found.items()}
+                state = _put(state, part, own, opt_state)
+            return self._follow(state), scalars
+
+        return series(update, state, updates)
+
+    def evolve(
+        self, state: LearnerState, ring: Transitions, env_steps: jax.Array, due: jax.Array
+    ) -> tuple[LearnerState, dict[str, jax.Array]]:
+        """One update, where `due`, that changes the topology of each part whose interval it ends.
+
+        Returns:
+            The learner, and for each sparse layer the share of its links that are new, with
+            `fraction`, the share that was asked for, and the critics' `loss`.
+
+        Raises:
+            ValueError: If this learner's topology has no rule.
+        """
+        rule = self.rule
+        if rule is None:
+            raise ValueError("a topology that never moves has no rule to change it by")
+        fraction = jnp.asarray(self.fraction(env_steps))
+        before = state
+        state, batch, keys = self._begin(state, ring)
+        changed: dict[str, jax.Array] = {"fraction": fraction}
+        for part, key in zip(self.algorithm.parts, keys, strict=True):
+            if part.name in self.intervals:
+                state, loss, shares = self._move(part, rule, fraction, state, batch, key)
+                changed = {"loss": loss} | changed | shares
+            else:
+                (own, opt_state), _ = self._step(part, state, batch, key, taken=True)
+                state = _put(state, part, own, opt_state)
+        state = self._follow(state)
+        return jax.tree.map(lambda old, new: jnp.where(due, new, old), before, state), changed
+
+    def review(
+        self, state: LearnerState, ring: Transitions, due: jax.Array
+    ) -> tuple[Transitions, dict[str, jax.Array]]:
+        """Discard the oldest steps, where `due`, if the policy has moved on from them.
+
+        RLx2's dynamic-capacity buffer (Tan et al., ICLR 2023): if the `policy_distance` of the
+        oldest eight batches is above a threshold, the oldest tenth leaves.
+
+        Returns:
+            The ring, the distance, and how many steps were discarded and how many stay.
+        """
+        distance = self.policy_distance(state, ring)
+        leaves = due & (distance > self.threshold) & (ring.size > self.least)
+        less = transitions.discard(ring, jnp.where(leaves, 0.1, 0.0))
+        return less, {
+            "policy_distance": distance,
+            "discarded": ring.size - less.size,
+            "steps_kept": less.size,
+        }
+
+    def policy_distance(self, state: LearnerState, ring: Transitions) -> jax.Array:
+        """Half the mean squared distance of the oldest steps' best actions then and now (RLx2)."""
+        count = REVIEWED * self.batch_size
+        lane, row = transitions.oldest(ring, count)
+        row = row % ring.rows.reward.shape[1]
+        rows = jax.tree.map(lambda leaf: leaf[lane, row], ring.rows)
+        weights = bind(state.params, state.topology)
+        best = self.algorithm.act(weights, rows.obs.T)
+        there = ~rows.final & (jnp.arange(count) < ring.size)
+        squared = jnp.mean((best - rows.greedy.T) ** 2, axis=0)
+        return jnp.sum(jnp.where(there, squared, 0)) / jnp.maximum(jnp.sum(there), 1) / 2
+
+    def diagnose(self, state: LearnerState, ring: Transitions) -> dict[str, jax.Array]:
+        """What the networks look like on a batch; at least one step must be there.
+
+        Returns:
+            `dormant_LAYER`, the share of a hidden layer's units that are dormant (Sokar et al.,
+            ICML 2023), and `empty_neurons`, the share of outputs of all weights that no link leads
+            to.
+        """
+        lane, row = transitions.draw(ring, state.key, self.batch_size)
+        batch = transitions.read(ring, lane, row, 1)
+        weights = bind(state.params, state.topology)
+        activity = self.algorithm.activity(weights, batch)
+        return dormant(activity) | empty_neurons(state.params, state.topology)
+
+    def _begin(
+        self, state: LearnerState, ring: Transitions
+    ) -> tuple[LearnerState, TransitionBatch, jax.Array]:
+        """Count an update, draw its batch, and a key for each part."""
+        key, draw_key, *keys = jax.random.split(state.key, 2 + len(self.algorithm.parts))
+        batch = transitions.read(
+            ring, *transitions.draw(ring, draw_key, self.batch_size), self.rewards
+        )
+        return state._replace(updates=state.updates + 1, key=key), batch, jnp.stack(keys)
+
+    def _gradients(
+        self,
+        part: Part,
+        state: LearnerState,
+        own: tuple[Tree, Topology],
+        batch: TransitionBatch,
+        key: jax.Array,
+    ) -> tuple[tuple[jax.Array, Scalars], Tree]:
+        """A part's loss, what describes it, and its gradient in the part's own parameters."""
+        targets = bind(state.target_params, _of_names(state.target_params, state.topology))
+        rewards = jnp.where(state.updates > self.delay, self.rewards, 1)
+        params, links = own
+
+        def loss(params: Tree) -> tuple[jax.Array, Scalars]:
+            weights = bind(state.params | params, state.topology | links)
+            return part.loss(weights, targets, batch, key, rewards)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    def _apply(self, part: Part, state: LearnerState, gradients: Tree) -> tuple[Tree, Any]:
+        own = _of(part, state.params)
+        steps, opt_state = self.optimizer.update(gradients, state.opt_state[part.name], own)
+        return optax.apply_updates(own, steps), opt_state
+
+    def _step(
+        self, part: Part, state: LearnerState, batch: TransitionBatch, key: jax.Array, taken: bool
+    ) -> tuple[tuple[Tree, Any], Scalars]:
+        """A gradient step of one part, or none."""
+
+        def step() -> tuple[tuple[Tree, Any], Scalars]:
+            own = (_of(part, state.params), _of(part, state.topology))
+            (loss, scalars), gradients = self._gradients(part, state, own, batch, key)
+            scalars = scalars | {
+                part.name: loss,
+                f"{part.name.removesuffix('_loss')}_grad_norm": optax.global_norm(gradients),
+            }
+            return self._apply(part, state, gradients), scalars
+
+        if taken:
+            return step()
+        _, scalars = jax.eval_shape(step)
+        stays = (_of(part, state.params), state.opt_state[part.name])
+        return stays, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), scalars)
+
+    def _move(
+        self,
+        part: Part,
+        rule: Rule,
+        fraction: jax.Array,
+        state: LearnerState,
+        batch: TransitionBatch,
+        key: jax.Array,
+    ) -> tuple[LearnerState, jax.Array, Scalars]:
+        """What is due of a part: a change of its topology, a gradient step, or both.
+
+        Returns:
+            The learner, the part's loss, and the shares of links that are new.
+        """
+        loss_key, rule_key = jax.random.split(key)
+        own, links = _of(part, state.params), _of(part, state.topology)
+        opt_state, targets = state.opt_state[part.name], _of(part, state.target_params)
+        masked, _ = to_masked(own, links)
+        # Absent links hold zero, so binding them as present changes no value and yields the
+        # gradient that they would have.
+        whole = (masked, dense(masked))
+        (loss, _), gradients = self._gradients(part, state, whole, batch, loss_key)
+        stepped = self._apply(part, state, on_links(gradients, links))
+        stepped = _choose(state.updates % part.every == 0, stepped, (own, opt_state))
+        (*moved, after), shares = move_links(
+            rule,
+            rule_key,
+            self.optimizer,
+            (*((own, opt_state) if self.replaces else stepped), links),
+            gradients,
+            fraction,
+        )
+        followers = {
+            name: jax.tree.map(carry_over, targets[name], links[name], after[name])
+            for name in targets
+        }
+        moves = state.updates % self.intervals[part.name] == 0
+        own, opt_state, links, targets = _choose(
+            moves, (*moved, after, followers), (*stepped, links, targets)
+        )
+        state = _put(state, part, own, opt_state)._replace(
+            topology=state.topology | links, target_params=state.target_params | targets
+        )
+        return state, loss, {name: jnp.where(moves, share, 0) for name, share in shares.items()}
+
+    def _follow(self, state: LearnerState) -> LearnerState:
+        """Let the target networks follow, where it is time."""
+
+        def follow(targets: Tree) -> Tree:
+            online = _of_names(targets, state.params)
+            return jax.tree.map(lambda t, p: t + self.tau * (p - t), targets, online)
+
+        due = state.updates % self.target_every == 0
+        targets = jax.lax.cond(due, follow, lambda targets: targets, state.target_params)
+        return state._replace(target_params=targets)
+
+    def _in_form(
+        self, state: LearnerState, form: Callable[[Tree, Topology], tuple[Tree, Topology]]
+    ) -> LearnerState:
+        params, topology = form(state.params, state.topology)
+        targets, _ = form(state.target_params, _of_names(state.target_params, state.topology))
+        opt_state = {
+            part.name: carry_moments(
+                self.optimizer,
+                state.opt_state[part.name],
+                _of(part, state.topology),
+                _of(part, topology),
+            )
+            for part in self.algorithm.parts
+        }
+        return state._replace(
+            params=params, topology=topology, target_params=targets, opt_state=opt_state
+        )
+
+
+def _of(part: Part, tree: Tree) -> Tree:
+    """What of a tree by networks is a part's."""
+    return {name: tree[name] for name in part.networks if name in tree}
+
+
+def _of_names(names: Tree, tree: Tree) -> Tree:
+    return {name: tree[name] for name in names}
+
+
+def _put(state: LearnerState, part: Part, own: Tree, opt_state: Any) -> LearnerState:
+    return state._replace(
+        params=state.params | own, opt_state=state.opt_state | {part.name: opt_state}
+    )
+
+
+def _choose(condition: jax.Array, x: Tree, y: Tree) -> Tree:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), x, y)
+
+
+def _sometimes(due: jax.Array | bool, step: Callable[..., Any]) -> Any:
+    """`step(taken=due)`, as a branch that is not taken costs nothing."""
+    return jax.lax.cond(due, partial(step, taken=True), partial(step, taken=False))

@@ -1,0 +1,166 @@
+"""Continuous control on the host: noisy actors, of which every step is kept."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sparl.algorithms.control import Control
+from sparl.compute import Topology, Tree, bind
+from sparl.config import Config
+from sparl.replay.transitions import Row, empty_row
+from sparl.spec import ControlSpec
+from sparl.train.host_envs import HostEnvs
+from sparl.train.host_rollout import Acts
+
+GREEDY, NOISY, RANDOM = 0.0, 1.0, 2.0
+"""The kinds of exploration."""
+
+
+class Played(NamedTuple):
+    """What a chunk of `K` steps of `E` environments has come to.
+
+    Attributes:
+        rows: Rows for the ring, leaves `[E, 2 K + 1, ...]`; see `transitions.insert`.
+        count: How many of each environment, int32 `[E]`.
+        ended: Boolean `[K, E]`: an episode ended at this step.
+        length: Its steps `[K, E]`.
+        episode_return: Its undiscounted return `[K, E]`.
+        broken: How many episodes were lost to a crash or a hang.
+    """
+
+    rows: Row
+    count: Any
+    ended: Any
+    length: Any
+    episode_return: Any
+    broken: Any
+
+
+class ControlPlayer:
+    """Uniform actions at first, then those that the algorithm explores with.
+
+    Args:
+        spec: Sizes of the environment.
+        algorithm: Whose actor acts.
+        config: The resolved configuration, of one seed.
+
+    Attributes:
+        act: What is compiled: see `_act` for its arguments.
+    """
+
+    def __init__(self, spec: ControlSpec, algorithm: Control, config: Config):
+        self.act: Any = jax.jit(self._act)
+        self._spec, self._algorithm, self._config = spec, algorithm, config
+
+    def act_shapes(self) -> tuple:
+        """Shapes and types of the arguments of `act` but for the weights and their links."""
+        envs = self._config.num_envs
+        return jax.eval_shape(
+            lambda: (
+                jax.random.key(0),
+                jnp.zeros((), jnp.int32),
+                jnp.zeros(()),
+                jnp.zeros((envs, self._spec.obs_dim)),
+                jnp.zeros((envs, 0), bool),
+                jnp.zeros(envs, bool),
+                self.memory(),
+            )
+        )
+
+    def memory(self) -> tuple:
+        """None."""
+        return ()
+
+    def exploration(self, env_steps: np.ndarray) -> np.ndarray:
+        """`RANDOM` for the first steps, then `NOISY`."""
+        return np.where(env_steps < self._config.control.random_steps, RANDOM, NOISY)
+
+    def record(self) -> "ControlRecorder":
+        """For the next chunk."""
+        return ControlRecorder(self._zeros())
+
+    def finished_shapes(self) -> Played:
+        """Shapes and types of what is finished, with a leading axis for its one seed."""
+        return jax.eval_shape(lambda: jax.tree.map(lambda x: jnp.asarray(x)[None], self._zeros()))
+
+    def _zeros(self) -> Played:
+        chunk, envs = self._config.chunk, self._config.num_envs
+        row = jax.eval_shape(lambda: empty_row(self._spec))
+        return Played(
+            rows=jax.tree.map(lambda x: np.zeros((envs, 2 * chunk + 1, *x.shape), x.dtype), row),
+            count=np.zeros(envs, np.int32),
+            ended=np.zeros((chunk, envs), bool),
+            length=np.zeros((chunk, envs), np.int32),
+            episode_return=np.zeros((chunk, envs), np.float32),
+            broken=np.zeros((), np.int32),
+        )
+
+    def _act(
+        self,
+        params: Tree,
+        topology: Topology,
+        key: jax.Array,
+        step: jax.Array,
+        exploration: jax.Array,
+        obs: jax.Array,
+        avail_actions: jax.Array,
+        fresh: jax.Array,
+        memory: tuple,
+    ) -> Acts:
+        del avail_actions, fresh
+        weights = bind(*jax.tree.map(lambda x: x[0], (params, topology)))
+        explore_key, random_key = jax.random.split(jax.random.fold_in(key, step))
+        best = self._algorithm.act(weights, obs.T)
+        noisy = self._algorithm.explore(weights, obs.T, explore_key)
+        anything = jax.random.uniform(random_key, best.shape, minval=-1, maxval=1)
+        action = jnp.where(exploration == NOISY, noisy, best)
+        action = jnp.where(exploration == RANDOM, anything, action)
+        return Acts(best.T, action.T, memory)
+
+
+class ControlRecorder:
+    """Takes down the rows of a chunk.
+
+    Args:
+        done: Zeros to write into.
+    """
+
+    def __init__(self, done: Played):
+        self._done = done
+
+    def acted(self, k: int, envs: HostEnvs, acts: Acts) -> None:
+        """Write what was seen and done."""
+        del k
+        rows, count = self._done.rows, self._done.count
+        every = np.arange(len(count))
+        rows.obs[every, count] = envs.seen.obs
+        rows.action[every, count] = acts.actions
+        rows.greedy[every, count] = acts.greedy
+
+    def stepped(
+        self, k: int, envs: HostEnvs, acts: Acts, ended: np.ndarray, lost: np.ndarray
+    ) -> None:
+        """Write what came of it."""
+        del acts
+        done, count = self._done, self._done.count
+        every = np.arange(len(count))
+        done.rows.reward[every, count] = envs.reward
+        done.rows.terminated[every, count] = envs.seen.terminated
+        # What came of a step that was lost nobody knows: what it began from was seen last.
+        done.rows.final[every, count] = lost
+        count += 1
+        for e in np.flatnonzero(ended):
+            done.rows.obs[e, count[e]] = envs.seen.obs[e]
+            done.rows.final[e, count[e]] = True
+            count[e] += 1
+        done.ended[k] = ended
+        done.length[k] = envs.steps
+        done.episode_return[k] = envs.episode_return
+
+    def finish(self, envs: HostEnvs, broken: int) -> Played:
+        """All of it, and what is seen now."""
+        done = self._done
+        done.rows.obs[np.arange(len(done.count)), done.count] = envs.seen.obs
+        return done._replace(broken=np.int32(broken))

@@ -1,0 +1,245 @@
+"""The program of continuous control: actors and critics, single steps, an update for each."""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sparl import algorithms, envs
+from sparl.algorithms.control import Control
+from sparl.compute import Topology, Tree, bind, choose, dense
+from sparl.config import Config
+from sparl.errors import InputError
+from sparl.replay import transitions
+from sparl.replay.transitions import Transitions
+from sparl.spec import ControlSpec
+from sparl.topology import (
+    DISTRIBUTIONS,
+    RULES,
+    WHOLE,
+    Accounting,
+    account_control,
+    by_lambdas,
+    by_name,
+    cosine,
+    link_count_tree,
+    random_topology,
+    weight_shapes,
+)
+from sparl.train.control_learner import ControlLearner
+from sparl.train.control_player import ControlPlayer, Played
+from sparl.train.host_rollout import HostRollout
+from sparl.train.program import Cadence, Program, TrainState, check_memory, stream
+from sparl.train.seeds import over_seeds
+from sparl.train.updates import LearnerState
+
+Links = tuple[Any, Mapping[str, tuple[float, ...]]]
+"""How links are shared out: a distribution, and the sparsity of each network."""
+
+
+def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
+    """The program of a resolved configuration on an environment, not yet compiled.
+
+    Raises:
+        InputError: If the environment is not one of continuous control, or `config.compute` not
+            possible.
+    """
+    if not isinstance(env, envs.HostEnv) or not isinstance(env.spec, ControlSpec):
+        raise InputError(
+            f"{config.env} is an environment of a team with discrete actions, and "
+            f"{config.algorithm} is for continuous control: pass --env gym:NAME, or an algorithm "
+            "for teams such as --algorithm qmix"
+        )
+    env.close()  # Workers make their own.
+    spec = env.spec
+    algorithm = algorithms.make_control(spec, config)
+    params = jax.eval_shape(algorithm.init, jax.random.key(0))
+    links = _links(config)
+    counts = dense(params)
+    if config.topology.kind not in WHOLE:
+        counts = link_count_tree(params, config.sparsity, *links)
+    form = choose(config.compute, _sparsity(params, counts))
+    learner = _learner(config, algorithm, counts)
+    host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config, _start(config))
+    seeds = config.num_seeds
+
+    def from_masked(state: LearnerState) -> LearnerState:
+        return learner.to_sparse(state, counts) if form == "sparse" else state
+
+    def init(seed: jax.Array, masks: Topology = None) -> TrainState:
+        own = algorithm.init(stream(seed, "params"))
+        if masks is None:
+            masks = dense(own)
+            if config.topology.kind not in WHOLE:
+                key = stream(seed, "topology")
+                masks = random_topology(key, own, config.sparsity, *links)
+        capacity, envs_ = config.replay.capacity, config.num_envs
+        return TrainState(
+            rollout=host.init(stream(seed, "rollout")),
+            ring=transitions.init(spec, capacity=capacity, num_envs=envs_),
+            learner=from_masked(learner.init(stream(seed, "learner"), bind(own, masks), masks)),
+        )
+
+    def store(ring: Transitions, played: Played, most: jax.Array) -> Transitions:
+        del most
+        return transitions.insert(ring, played.rows, played.count)
+
+    jit = partial(_jit, seeds)
+    dynamic = config.replay.kind == "dynamic"
+    return Program(
+        config=config,
+        spec=spec,
+        form=form,
+        algorithm=algorithm,
+        host=host,
+        init=jit(init),
+        collect=host.collect,
+        store=jit(store, shared=(2,), donate_argnums=0),
+        learn=jit(learner.learn, shared=(3,), donate_argnums=0),
+        evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
+        review=jit(learner.review, donate_argnums=1),
+        diagnose=jit(learner.diagnose),
+        sync_target=_follows,
+        evaluate=host.evaluate,
+        to_masked=jit(learner.to_masked),
+        from_masked=jit(from_masked),
+        counts=counts,
+        cadence=Cadence(
+            evolve=min(learner.intervals.values(), default=None),
+            review=config.replay.review_interval if dynamic else None,
+        ),
+        due=partial(_due, config.control.random_steps),
+        exploration=_unsaid,
+        accounting=partial(_accounting, config, spec, counts, params),
+        arguments=partial(_arguments, host, dynamic=dynamic, evolves=bool(learner.intervals)),
+        check_ring=lambda ring: check_memory(ring, ring.rows.reward.shape[-1]),
+    )
+
+
+def _jit(seeds: int, fn: Any, shared: tuple[int, ...] = (), **kwargs: Any) -> Any:
+    return jax.jit(over_seeds(fn, seeds, shared=shared), **kwargs)
+
+
+def _links(config: Config) -> Links:
+    if config.topology.distribution == "lambda":
+        distribution = by_lambdas(config.topology.lambdas)
+    else:
+        distribution = DISTRIBUTIONS[config.topology.distribution]
+    critics = (config.control.critic_sparsity or config.sparsity,)
+    return distribution, dict.fromkeys(algorithms.CRITICS, critics)
+
+
+def _sparsity(params: Tree, counts: Tree) -> float:
+    """The share of all weights that are absent."""
+    sizes = {name: rows * columns for name, (rows, columns) in weight_shapes(params).items()}
+    links = sizes | by_name(counts)
+    return 1 - sum(links.values()) / sum(sizes.values())
+
+
+def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner:
+    kind, settings = config.topology.kind, config.control
+    interval, fraction = config.topology.interval, config.topology.fraction
+    rule, ds = RULES[kind], kind == "ds"
+
+    def share(env_steps: jax.Array) -> jax.Array | float:
+        return fraction if ds else cosine(env_steps / config.total_steps, start=fraction)
+
+    delayed = config.target.delay * (config.total_steps - settings.random_steps)
+    return ControlLearner(
+        algorithm=algorithm,
+        optimizer=optax.chain(
+            optax.add_decayed_weights(settings.weight_decay), optax.adam(config.optimizer.lr)
+        ),
+        rule=rule,
+        replaces=not ds,
+        # Sokar et al. move the links of all networks at once; RLx2 counts each network's updates.
+        intervals={
+            part.name: interval * (1 if ds else part.every)
+            for part in algorithm.parts
+            if rule and by_name({name: counts[name] for name in part.networks})
+        },
+        fraction=share,
+        rewards=config.target.n if config.target.kind == "n_step" else 1,
+        delay=round(delayed) if config.target.kind == "n_step" else 0,
+        batch_size=config.replay.batch_size,
+        tau=settings.tau,
+        target_every=max(part.every for part in algorithm.parts),
+        threshold=config.replay.threshold,
+        least=settings.least,
+    )
+
+
+def _start(config: Config) -> Any:
+    envs.check_workers(config.workers)
+    most = config.num_envs if config.workers == "ray" else os.cpu_count() or 1
+    return partial(
+        envs.Workers,
+        config.env,
+        count=min(config.num_envs, config.num_workers or most),
+        kind=config.workers,
+        timeout=config.env_timeout,
+    )
+
+
+def _due(
+    random_steps: int, episodes: np.ndarray, finished: np.ndarray, env_steps: int, steps: int
+) -> np.ndarray:
+    """One update for each env step after those of the random policy."""
+    del finished
+    before, after = (max(count - random_steps, 0) for count in (env_steps, env_steps + steps))
+    return np.full(len(episodes), after - before)
+
+
+def _follows(learner: LearnerState, due: Any) -> LearnerState:
+    """Target networks follow by themselves."""
+    del due
+    return learner
+
+
+def _unsaid(env_steps: int) -> dict[str, float]:
+    del env_steps
+    return {}
+
+
+def _accounting(
+    config: Config,
+    spec: ControlSpec,
+    counts: Tree,
+    params: Tree,
+    densities: Mapping[str, float] | None = None,
+) -> Accounting:
+    sizes = {name: rows * columns for name, (rows, columns) in weight_shapes(params).items()}
+    links = sizes | by_name(counts)
+    return account_control(
+        config.algorithm,
+        obs_dim=spec.obs_dim,
+        action_dim=spec.action_dim,
+        hidden=config.network.hidden,
+        policy_delay=config.control.policy_delay,
+        densities=densities or {name: links[name] / size for name, size in sizes.items()},
+    )
+
+
+def _arguments(
+    host: HostRollout, state: TrainState, *, dynamic: bool, evolves: bool
+) -> dict[str, tuple]:
+    """Shapes of the arguments of what is compiled."""
+    _, ring, learner = state
+    seeds = learner.updates.shape
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    counts, due = jax.ShapeDtypeStruct(seeds, jnp.int32), jax.ShapeDtypeStruct(seeds, bool)
+    found: dict[str, tuple] = {
+        "store": (ring, host.player.finished_shapes(), count),
+        "learn": (learner, ring, counts, count),
+        "diagnose": (learner, ring),
+    }
+    if evolves:
+        found["evolve"] = (learner, ring, count, due)
+    if dynamic:
+        found["review"] = (learner, ring, due)
+    return found

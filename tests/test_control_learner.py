@@ -1,0 +1,208 @@
+"""Actors and critics in training: steps, targets, links that move, in both forms."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sparl import compute
+from sparl.compute import native
+from sparl.config import defaults
+from sparl.methods import resolve
+from sparl.replay import transitions
+from sparl.replay.transitions import Row
+from sparl.topology import by_name
+from sparl.train.program import build
+
+needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
+FORMS = ["masked", pytest.param("sparse", marks=needs_kernels)]
+
+
+def config_of(algorithm, method, form="masked", **settings):
+    config = defaults(algorithm, method)
+    topology = {} if method == "dense" else {"interval": 4, "fraction": 0.3}
+    if config.topology.distribution == "lambda":
+        topology["lambdas"] = "1.2,4"
+    return resolve(
+        dataclasses.replace(
+            config,
+            env="gym:Pendulum-v1",
+            compute=form,
+            topology=dataclasses.replace(config.topology, **topology),
+            network=dataclasses.replace(config.network, hidden=16),
+            replay=dataclasses.replace(config.replay, capacity=400, batch_size=16),
+            control=dataclasses.replace(
+                config.control, critic_sparsity=0.6 if config.sparsity == 0.9 else 0.0
+            ),
+            **({"sparsity": 0.7} if config.sparsity == 0.9 else {}),
+            **settings,
+        )
+    )
+
+
+@functools.cache
+def program_of(*args, **kwargs):
+    return build(config_of(*args, **kwargs))
+
+
+def ring_of(program):
+    """Three hundred steps of nonsense, in episodes of ten."""
+    rng = np.random.default_rng(0)
+    steps = np.arange(300)
+    rows = Row(
+        obs=rng.normal(size=(1, 1, 300, 3)).astype(np.float32),
+        action=rng.uniform(-1, 1, size=(1, 1, 300, 1)).astype(np.float32),
+        greedy=rng.uniform(-1, 1, size=(1, 1, 300, 1)).astype(np.float32),
+        reward=rng.normal(size=(1, 1, 300)).astype(np.float32),
+        terminated=(steps % 20 == 8)[None, None],
+        final=(steps % 10 == 9)[None, None],
+    )
+    ring = program.init(program.seeds).ring
+    insert = jax.vmap(transitions.insert)
+    return insert(ring, jax.tree.map(jnp.asarray, rows), jnp.full((1, 1), 299, jnp.int32))
+
+
+def learn(program, learner, updates):
+    return program.learn(learner, ring_of(program), np.full(1, updates, np.int32), np.int32(0))
+
+
+def evolve(program, learner):
+    return program.evolve(learner, ring_of(program), np.int32(1000), np.ones(1, bool))
+
+
+def links(program, learner):
+    return {k: np.asarray(v) for k, v in by_name(program.to_masked(learner).topology).items()}
+
+
+CELLS = [("td3", "ds"), ("td3", "rlx2"), ("sac", "set"), ("sac", "ds")]
+
+
+@needs_kernels
+@pytest.mark.parametrize(("algorithm", "method"), CELLS)
+def test_kernels_learn_what_masks_do(algorithm, method):
+    states = []
+    for form in ("masked", "sparse"):
+        program = program_of(algorithm, method, form)
+        learner = program.init(program.seeds).learner
+        # 3 updates, a change of the topology, 3 updates, another one, 2 updates.
+        for updates in (3, 3, 2):
+            learner, metrics = learn(program, learner, updates)
+            assert metrics.bad_update.item() == -1
+            if updates == 3:
+                learner, _ = evolve(program, learner)
+        states.append(program.to_masked(learner))
+    assert states[0].updates.item() == 10
+    jax.tree.map(np.testing.assert_array_equal, states[0].topology, states[1].topology)
+    for part in ("params", "target_params", "opt_state"):
+        pair = (getattr(state, part) for state in states)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-4), *pair)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("algorithm", "method"), CELLS)
+def test_links_move_and_keep_their_number(algorithm, method, form):
+    program = program_of(algorithm, method, form)
+    learner, _ = learn(program, program.init(program.seeds).learner, 3)
+    before = program.to_masked(learner)
+    learner, changed = evolve(program, learner)
+    after = program.to_masked(learner)
+    masks, now = by_name(before.topology), by_name(after.topology)
+    # With RLx2's rule TD3's actor waits for as many updates of its own.
+    waits = (algorithm, method) == ("td3", "rlx2")
+    for name, mask in masks.items():
+        assert now[name].sum() == mask.sum()
+        moved = float((now[name] & ~mask).sum() / mask.sum())
+        assert changed[name].item() == pytest.approx(moved)
+        stays = mask.all() or (waits and name.startswith("actor"))
+        assert (moved > 0) != stays
+        new = np.asarray(now[name] & ~mask)
+        assert (by_name(after.params)[name][new] == 0).all()
+    online, targets = by_name(after.topology), by_name(after.target_params)
+    for name, values in targets.items():
+        if name in online:  # Targets are on the links of the online networks.
+            assert (values[~np.asarray(online[name])] == 0).all()
+    if waits:
+        learner, _ = learn(program, learner, 3)
+        again, _ = evolve(program, learner)
+        assert (by_name(program.to_masked(again).topology)["actor/1/w"] != now["actor/1/w"]).any()
+
+
+def test_ds_takes_its_step_and_then_moves_links_and_rigl_moves_links_instead():
+    for method, steps in (("ds", True), ("rigl", False)):
+        program = program_of("td3", method)
+        learner, _ = learn(program, program.init(program.seeds).learner, 3)
+        before = jax.tree.map(jnp.copy, program.to_masked(learner))
+        after = program.to_masked(evolve(program, learner)[0])
+        biases = [state.params["critic1"]["0"]["b"] for state in (before, after)]
+        assert (biases[0] != biases[1]).any() == steps
+
+
+def test_targets_follow_every_second_update_of_td3():
+    program = program_of("td3", "dense", "auto")
+    learner = program.init(program.seeds).learner
+    first = jax.tree.map(jnp.copy, learner)
+    learner, _ = learn(program, learner, 1)
+    one = jax.tree.map(jnp.copy, learner)
+    jax.tree.map(np.testing.assert_array_equal, one.target_params, first.target_params)
+    jax.tree.map(np.testing.assert_array_equal, one.params["actor"], first.params["actor"])
+    learner, _ = learn(program, learner, 1)
+    expected = jax.tree.map(lambda t, p: t + 0.005 * (p - t), one.target_params, learner.params)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5), learner.target_params, expected
+    )
+    assert (learner.params["actor"]["0"]["w"] != first.params["actor"]["0"]["w"]).any()
+
+
+def test_a_step_is_that_of_adam_with_decay_on_the_drawn_batch():
+    program = program_of("td3", "dense", "auto")
+    learner = program.init(program.seeds).learner
+    start = jax.tree.map(lambda x: x[0], jax.tree.map(jnp.copy, learner))
+    ring = jax.tree.map(lambda x: x[0], ring_of(program))
+    _, draw_key, key, _ = jax.random.split(start.key, 4)
+    batch = transitions.read(ring, *transitions.draw(ring, draw_key, 16), 1)
+
+    def loss(critics):
+        weights = compute.bind(start.params | critics, compute.dense(start.params))
+        return program.algorithm.critic_loss(weights, start.target_params, batch, key, 1)[0]
+
+    critics = {name: start.params[name] for name in ("critic1", "critic2")}
+    gradients = jax.grad(loss)(critics)
+    decayed = jax.tree.map(lambda g, p: g + 2e-4 * p, gradients, critics)
+    adam = optax.adam(1e-3)
+    steps, _ = adam.update(decayed, adam.init(critics))
+    after, _ = learn(program, learner, 1)
+    for name, critic in critics.items():
+        expected = optax.apply_updates(critic, steps[name])
+        found = jax.tree.map(lambda x: x[0], after.params[name])
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), found, expected)
+
+
+def test_densities_are_those_of_ds_td3():
+    program = build(resolve(dataclasses.replace(defaults("td3", "ds"), env="gym:HalfCheetah-v5")))
+    layers = {k: v.mean() for k, v in links(program, program.init(program.seeds).learner).items()}
+    expected = {"actor/0/w": 0.439, "critic1/0/w": 0.332, "actor/1/w": 0.5, "critic2/1/w": 0.5}
+    for name, density in expected.items():
+        assert layers[name] == pytest.approx(density, abs=1e-3)
+    assert not {"actor/2/w", "critic1/2/w"} & {k for k, mean in layers.items() if mean < 1}
+
+
+def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
+    program = program_of("td3", "rlx2", total_steps=7)
+    learner = program.init(program.seeds).learner
+    ring = ring_of(program)
+    after, found = program.review(learner, jax.tree.map(jnp.copy, ring), np.ones(1, bool))
+    rows = jax.tree.map(lambda x: np.asarray(x[0, 0, :128]), ring.rows)
+    best = program.algorithm.act(
+        jax.tree.map(lambda x: x[0], compute.bind(learner.params, learner.topology)), rows.obs.T
+    )
+    squared = (np.asarray(best).T - rows.greedy) ** 2
+    assert found["policy_distance"].item() == pytest.approx(
+        squared[~rows.final].mean() / 2, rel=1e-5
+    )
+    # There are fewer than are never discarded.
+    assert found["discarded"].item() == 0
+    assert after.live.item() == found["steps_kept"].item() == 299

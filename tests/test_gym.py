@@ -1,0 +1,83 @@
+"""Gymnasium's environments as the learner sees them."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from sparl import envs
+from sparl.envs.gym import Gym
+from sparl.envs.worker import Act, Broken, Reset, Worker
+from sparl.errors import InputError
+
+
+class Spaces(gymnasium.Env):
+    """Has the spaces it is given."""
+
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+        self.taken = None
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(self.observation_space.shape), {}
+
+    def step(self, action):
+        self.taken = action
+        return np.ones(self.observation_space.shape), 0.5, True, True, {}
+
+
+VECTOR = spaces.Box(-np.inf, np.inf, (3,))
+
+
+def test_actions_are_stretched_and_a_terminal_state_is_not_cut_off():
+    inner = Spaces(VECTOR, spaces.Box(np.float32([-2, 0]), np.float32([2, 10])))
+    env = Gym(inner, "gym:it")
+    assert (env.spec.obs_dim, env.spec.action_dim, env.spec.episode_limit) == (3, 2, 1000)
+    env.reset(0)
+    seen = env.step(np.array([0.5, -1.0]))
+    np.testing.assert_allclose(inner.taken, [1.0, 0.0])
+    assert (seen.reward, seen.terminated, seen.truncated) == (0.5, True, False)
+
+
+@pytest.mark.parametrize("name", ["Pendulum-v1", "HalfCheetah-v5", "Hopper-v5"])
+def test_every_environment_is_as_its_spec_says(name):
+    worker = Worker(f"gym:{name}")
+    spec = envs.make(f"gym:{name}").spec
+    first = worker.play(Reset(0, 7))
+    assert first.obs.shape == (spec.obs_dim,)
+    again = Worker(f"gym:{name}").play(Reset(0, 7))
+    np.testing.assert_array_equal(first.obs, again.obs)
+    steps, seen = 0, first
+    while not (seen.terminated or seen.truncated):
+        seen = worker.play(Act(0, np.full(spec.action_dim, 0.3, np.float32)))
+        assert not isinstance(seen, Broken), seen
+        steps += 1
+    assert seen.terminated == (steps < spec.episode_limit)
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("CartPole-v1", r"action space Discrete\(2\): actor-critic algorithms need a continuous"),
+        ("HalfCheeta-v5", "did you mean 'HalfCheetah-v5'"),
+        ("HalfCheetah-v99", "HalfCheetah-v99"),
+    ],
+)
+def test_names_that_will_not_do(name, match):
+    with pytest.raises(InputError, match=match):
+        envs.make(f"gym:{name}")
+
+
+@pytest.mark.parametrize(
+    ("views", "actions", "match"),
+    [
+        (VECTOR, spaces.Box(-np.inf, np.inf, (2,)), "must be a vector with finite bounds; wrap"),
+        (VECTOR, spaces.Box(-1, 1, (2, 2)), "must be a vector with finite bounds; wrap"),
+        (spaces.Box(0, 255, (8, 8, 3)), spaces.Box(-1, 1, (2,)), "do not see images or dict"),
+        (spaces.Dict(x=VECTOR), spaces.Box(-1, 1, (2,)), "do not see images or dict"),
+    ],
+)
+def test_spaces_that_will_not_do(views, actions, match):
+    with pytest.raises(InputError, match=match):
+        Gym(Spaces(views, actions), "gym:it")
