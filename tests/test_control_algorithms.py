@@ -159,11 +159,21 @@ def test_sac_density_far_out_is_finite():
     assert jnp.isfinite(log_density).all()
 
 
+def test_exploration_of_sac_is_its_policy():
+    algorithm = Sac(SPEC, hidden=8)
+    weights = algorithm.init(KEY)
+    obs = jax.random.normal(KEY, (5, 100))
+    best, acted = algorithm.explore(weights, obs, KEY)
+    np.testing.assert_allclose(best, algorithm.act(weights, obs), rtol=1e-6)
+    np.testing.assert_allclose(acted, algorithm.sample(weights, obs, KEY)[0], rtol=1e-6)
+
+
 def test_exploration_of_td3_is_noise_within_the_bounds():
     algorithm = Td3(SPEC, hidden=8)
     weights = algorithm.init(KEY)
     obs = jax.random.normal(KEY, (5, 4000))
-    acted, best = algorithm.explore(weights, obs, jax.random.key(1)), algorithm.act(weights, obs)
+    best, acted = algorithm.explore(weights, obs, jax.random.key(1))
+    np.testing.assert_array_equal(best, algorithm.act(weights, obs))
     inside = jnp.abs(best) < 0.5
     assert float(jnp.std((acted - best)[inside])) == pytest.approx(0.1, rel=0.05)
     assert float(jnp.max(jnp.abs(acted))) <= 1

@@ -117,7 +117,9 @@ def test_an_episode_begins_without_memory():
         def hidden_after(last, hidden, fresh):
             memory = (jax.numpy.full((3, 2), last, np.int32), hidden)
             seen = (jax.random.key(0), 0, 0.0, obs, avail, np.array(fresh), memory)
-            return program.host.player.act(learner.params, learner.topology, *seen).memory[1]
+            player = program.host.player
+            weights = player.prepare(learner.params, learner.topology)
+            return player.act(weights, *seen).memory[1]
 
         nothing = hidden_after(NO_ACTION, jax.numpy.zeros((8, 6)), [False] * 3)
         mixed = hidden_after(1, remembered, [False, True, False])
@@ -227,8 +229,7 @@ def test_an_evaluation_plays_as_many_episodes_as_it_should(name):
 def test_nothing_is_left_behind():
     with program_of("HangingAtOnce") as program:
         rollout, _, learner = program.init(program.seeds)
-        player, weights = program.host.player, (learner.params, learner.topology)
-        player.act = player.act.lower(*weights, *player.act_shapes()).compile()
+        program.host.warm_up(learner.params, learner.topology)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(program.collect, learner.params, learner.topology, rollout)
             time.sleep(5)  # Until both have begun to hang.

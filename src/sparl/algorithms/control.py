@@ -57,8 +57,8 @@ class Control(Protocol):
         """The best actions `[action_dim, C]` in [-1, 1] for observations `[obs_dim, C]`."""
         ...
 
-    def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> jax.Array:
-        """The actions that training takes, likewise."""
+    def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The best actions and those that training takes, likewise."""
         ...
 
     def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:

@@ -53,9 +53,11 @@ class Sac:
         """The mean before squashing, squashed: `[action_dim, C]`."""
         return jnp.tanh(self._gaussian(weights, obs)[0])
 
-    def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> jax.Array:
-        """A draw from the policy."""
-        return self.sample(weights, obs, key)[0]
+    def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The best actions, and a draw from the policy."""
+        mean, log_std = self._gaussian(weights, obs)
+        noise = jax.random.normal(key, mean.shape)
+        return jnp.tanh(mean), jnp.tanh(mean + jnp.exp(log_std) * noise)
 
     def sample(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions `[action_dim, C]` drawn from the policy, and their log-densities `[C]`."""

@@ -57,11 +57,11 @@ class Td3:
         """The actor's actions `[action_dim, C]`."""
         return jnp.tanh(mlp.apply(weights["actor"], obs))
 
-    def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> jax.Array:
-        """The actor's actions with noise, clipped to [-1, 1]."""
+    def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The actor's actions, and these with noise, clipped to [-1, 1]."""
         action = self.act(weights, obs)
         noise = self.exploration_noise * jax.random.normal(key, action.shape)
-        return jnp.clip(action + noise, -1, 1)
+        return action, jnp.clip(action + noise, -1, 1)
 
     def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
         """See `control.activity`."""

@@ -197,7 +197,8 @@ class ControlLearner:
         self, state: LearnerState, ring: Transitions
     ) -> tuple[LearnerState, TransitionBatch, jax.Array]:
         """Count an update, draw its batch, and a key for each part."""
-        key, draw_key, *keys = jax.random.split(state.key, 2 + len(self.algorithm.parts))
+        key, *keys = jax.random.split(state.key, 2 + len(self.algorithm.parts))
+        draw_key, *keys = map(_fast, keys)
         batch = transitions.read(
             ring, *transitions.draw(ring, draw_key, self.batch_size), self.rewards
         )
@@ -329,6 +330,11 @@ def _of(part: Part, tree: Tree) -> Tree:
 
 def _of_names(names: Tree, tree: Tree) -> Tree:
     return {name: tree[name] for name in names}
+
+
+def _fast(key: jax.Array) -> jax.Array:
+    """A key of XLA's own generator, whose bits cost a tenth of Threefry's on a CPU."""
+    return jax.random.wrap_key_data(jnp.tile(jax.random.key_data(key), 2), impl="rbg")
 
 
 def _put(state: LearnerState, part: Part, own: Tree, opt_state: Any) -> LearnerState:

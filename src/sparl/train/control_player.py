@@ -45,29 +45,13 @@ class ControlPlayer:
         spec: Sizes of the environment.
         algorithm: Whose actor acts.
         config: The resolved configuration, of one seed.
-
-    Attributes:
-        act: What is compiled: see `_act` for its arguments.
     """
 
     def __init__(self, spec: ControlSpec, algorithm: Control, config: Config):
         self.act: Any = jax.jit(self._act)
+        self.prepare: Any = jax.jit(_prepare)
         self._spec, self._algorithm, self._config = spec, algorithm, config
-
-    def act_shapes(self) -> tuple:
-        """Shapes and types of the arguments of `act` but for the weights and their links."""
-        envs = self._config.num_envs
-        return jax.eval_shape(
-            lambda: (
-                jax.random.key(0),
-                jnp.zeros((), jnp.int32),
-                jnp.zeros(()),
-                jnp.zeros((envs, self._spec.obs_dim)),
-                jnp.zeros((envs, 0), bool),
-                jnp.zeros(envs, bool),
-                self.memory(),
-            )
-        )
+        self._row = jax.eval_shape(lambda: empty_row(spec))
 
     def memory(self) -> tuple:
         """None."""
@@ -87,9 +71,9 @@ class ControlPlayer:
 
     def _zeros(self) -> Played:
         chunk, envs = self._config.chunk, self._config.num_envs
-        row = jax.eval_shape(lambda: empty_row(self._spec))
+        shape = (envs, 2 * chunk + 1)
         return Played(
-            rows=jax.tree.map(lambda x: np.zeros((envs, 2 * chunk + 1, *x.shape), x.dtype), row),
+            rows=Row(*(np.zeros((*shape, *x.shape), x.dtype) for x in self._row)),
             count=np.zeros(envs, np.int32),
             ended=np.zeros((chunk, envs), bool),
             length=np.zeros((chunk, envs), np.int32),
@@ -99,8 +83,7 @@ class ControlPlayer:
 
     def _act(
         self,
-        params: Tree,
-        topology: Topology,
+        weights: Tree,
         key: jax.Array,
         step: jax.Array,
         exploration: jax.Array,
@@ -110,14 +93,18 @@ class ControlPlayer:
         memory: tuple,
     ) -> Acts:
         del avail_actions, fresh
-        weights = bind(*jax.tree.map(lambda x: x[0], (params, topology)))
         explore_key, random_key = jax.random.split(jax.random.fold_in(key, step))
-        best = self._algorithm.act(weights, obs.T)
-        noisy = self._algorithm.explore(weights, obs.T, explore_key)
+        best, noisy = self._algorithm.explore(weights, obs.T, explore_key)
         anything = jax.random.uniform(random_key, best.shape, minval=-1, maxval=1)
         action = jnp.where(exploration == NOISY, noisy, best)
         action = jnp.where(exploration == RANDOM, anything, action)
         return Acts(best.T, action.T, memory)
+
+
+def _prepare(params: Tree, topology: Topology) -> Tree:
+    """The actor alone."""
+    own = ({"actor": tree["actor"]} for tree in (params, topology))
+    return bind(*jax.tree.map(lambda x: jnp.copy(x[0]), tuple(own)))
 
 
 class ControlRecorder:

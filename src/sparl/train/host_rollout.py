@@ -68,19 +68,34 @@ class Recorder(Protocol):
 
 
 class Player(Protocol):
-    """Decides what is done, and says how it is taken down.
+    """Decides what is done, and says how it is taken down."""
 
-    Attributes:
-        act: What is compiled, from weights, links and `act_shapes` to `Acts`.
-    """
+    def prepare(self, params: Tree, topology: Topology) -> Any:
+        """What `act` needs of parameters and links with an axis of seeds, as copies."""
+        ...
 
-    act: Any
+    def act(
+        self,
+        weights: Any,
+        key: jax.Array,
+        step: Any,
+        exploration: Any,
+        obs: Any,
+        avail_actions: Any,
+        fresh: Any,
+        memory: Any,
+    ) -> Acts:
+        """Decide in all environments.
 
-    def act_shapes(self) -> tuple:
-        """Shapes and types of the arguments of `act` but for the weights and their links.
-
-        A random key, the number of the step, exploration, observations and available actions,
-        whether they are an episode's first, and memory.
+        Args:
+            weights: Of `prepare`.
+            key: Random key of a chunk.
+            step: Its step.
+            exploration: See `exploration`.
+            obs: What is seen `[E, ...]`.
+            avail_actions: Likewise.
+            fresh: Whether it is the first of an episode `[E]`.
+            memory: Of the last decision.
         """
         ...
 
@@ -170,7 +185,7 @@ class HostRollout:
         Raises:
             BrokenEnvironmentError: If an environment breaks again and again.
         """
-        weights = jax.tree.map(jnp.copy, (params, topology))  # The learner donates its own.
+        weights = self.player.prepare(params, topology)  # The learner donates its own.
         pending = self._pending or self._thread.submit(self._chunk, weights, state)
         self._pending = None
         state, finished = pending.result()
@@ -190,8 +205,13 @@ class HostRollout:
             BrokenEnvironmentError: If an environment breaks again and again.
         """
         del seeds  # There is one, the configuration's.
-        play = partial(self._evaluate, (params, topology), int(number))
+        play = partial(self._evaluate, self.player.prepare(params, topology), int(number))
         return self._thread.submit(play).result()
+
+    def warm_up(self, params: Tree, topology: Topology) -> None:
+        """Compile what acts, by one decision about nothing."""
+        envs, weights = self._envs[_EVALUATION], self.player.prepare(params, topology)
+        self._decide(weights, jax.random.key(0), 0, 0.0, envs, self.player.memory())
 
     def notes(self) -> list[str]:
         """What has happened to environments since the last call, in sentences."""
@@ -215,7 +235,7 @@ class HostRollout:
 
     def _decide(
         self,
-        weights: tuple,
+        weights: Any,
         key: jax.Array,
         step: int,
         exploration: float,
@@ -224,11 +244,11 @@ class HostRollout:
     ) -> Acts:
         seen = (envs.seen.obs, envs.seen.avail_actions)
         acts = self.player.act(
-            *weights, key, np.int32(step), np.float32(exploration), *seen, envs.fresh, memory
+            weights, key, np.int32(step), np.float32(exploration), *seen, envs.fresh, memory
         )
         return acts._replace(greedy=np.asarray(acts.greedy), actions=np.asarray(acts.actions))
 
-    def _chunk(self, weights: tuple, state: HostRolloutState) -> tuple[HostRolloutState, Any]:
+    def _chunk(self, weights: Any, state: HostRolloutState) -> tuple[HostRolloutState, Any]:
         config, envs = self._config, self._envs[_TRAINING]
         every = np.arange(config.num_envs)
         key, chunk_key = jax.random.split(state.key[0])
@@ -253,7 +273,7 @@ class HostRollout:
         state = HostRolloutState(key[None], jnp.full(1, env_steps, jnp.int32))
         return state, jax.tree.map(lambda x: x[None], finished)
 
-    def _evaluate(self, weights: tuple, number: int) -> dict[str, np.ndarray]:
+    def _evaluate(self, weights: Any, number: int) -> dict[str, np.ndarray]:
         wanted, envs = self._config.eval_episodes, self._envs[_EVALUATION]
         playing = np.arange(self._config.num_envs) < wanted
         begun = int(playing.sum())

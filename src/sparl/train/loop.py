@@ -147,7 +147,7 @@ class _Run:
             self.sparsity = measured_sparsity(layers)
             self.metrics = JsonlLogger(self.folder.metrics, self.books.metrics_bytes)
             try:
-                self._compile()
+                self._compile(state)
                 while self.books.env_steps < self.config.total_steps:
                     state = self._chunk(state)
                     self._look(state)
@@ -205,7 +205,7 @@ class _Run:
     def _masks(self, state: TrainState) -> Topology:
         return self._portable(state).learner.topology
 
-    def _compile(self) -> None:
+    def _compile(self, state: TrainState) -> None:
         if self.config.compute == "auto" and self.program.form == "masked":
             if self.config.network.agents == "separate":
                 why = "the sparse kernels know one network for all agents"
@@ -219,6 +219,8 @@ class _Run:
             f"{self.program.form} compute, which takes half a minute or more"
         )
         self.program = self.program.compiled()
+        if self.program.host:
+            self.program.host.warm_up(state.learner.params, state.learner.topology)
         return_freed()
         self.clock.compiled()
 

@@ -149,9 +149,6 @@ class Program:
         lowered = {name: getattr(self, name).lower(*args) for name, args in arguments.items()}
         with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
             pending = {name: pool.submit(low.compile) for name, low in lowered.items()}
-            if self.host:
-                player, online = self.host.player, (state.learner.params, state.learner.topology)
-                player.act = player.act.lower(*online, *player.act_shapes()).compile()
             return replace(self, **{name: done.result() for name, done in pending.items()})
 
 

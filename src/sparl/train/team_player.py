@@ -26,31 +26,14 @@ class TeamPlayer:
         spec: Sizes of the environment.
         algorithm: Whose agents act.
         config: The resolved configuration, of one seed.
-
-    Attributes:
-        act: What is compiled: see `_act` for its arguments.
     """
 
     def __init__(self, spec: EnvSpec, algorithm: Algorithm, config: Config):
         self.act: Any = jax.jit(self._act)
+        self.prepare: Any = jax.jit(_prepare)
         self._spec, self._algorithm, self._config = spec, algorithm, config
+        self._row = jax.eval_shape(lambda: empty_step(spec))
         self._history: Step | None = None
-
-    def act_shapes(self) -> tuple:
-        """Shapes and types of the arguments of `act` but for the weights and their links."""
-        spec, envs = self._spec, self._config.num_envs
-        n = spec.num_agents
-        return jax.eval_shape(
-            lambda: (
-                jax.random.key(0),
-                jnp.zeros((), jnp.int32),
-                jnp.zeros(()),
-                jnp.zeros((envs, n, spec.obs_dim)),
-                jnp.zeros((envs, n, spec.num_actions), bool),
-                jnp.zeros(envs, bool),
-                self.memory(),
-            )
-        )
 
     def memory(self) -> tuple[jax.Array, jax.Array]:
         """The last actions `[E, n]` and the agents' hidden states `[h, E n]`."""
@@ -74,10 +57,9 @@ class TeamPlayer:
 
     def _zeros(self) -> Finished:
         limit, chunk, envs = self._spec.episode_limit, self._config.chunk, self._config.num_envs
-        row = jax.eval_shape(lambda: empty_step(self._spec))
 
         def rows(count: int) -> Step:
-            return jax.tree.map(lambda x: np.zeros((count, envs, *x.shape), x.dtype), row)
+            return Step(*(np.zeros((count, envs, *x.shape), x.dtype) for x in self._row))
 
         return Finished(
             rows=rows(limit + chunk),
@@ -91,8 +73,7 @@ class TeamPlayer:
 
     def _act(
         self,
-        params: Tree,
-        topology: Topology,
+        weights: Tree,
         key: jax.Array,
         step: jax.Array,
         share: jax.Array,
@@ -101,7 +82,6 @@ class TeamPlayer:
         fresh: jax.Array,
         memory: tuple[jax.Array, jax.Array],
     ) -> Acts:
-        weights = bind(*jax.tree.map(lambda x: x[0], (params, topology)))
         last_actions, hidden = memory
         last_actions = jnp.where(fresh[:, None], NO_ACTION, last_actions)
         hidden = jnp.where(jnp.repeat(fresh, last_actions.shape[1]), 0, hidden)
@@ -110,6 +90,10 @@ class TeamPlayer:
         greedy = greedy_actions(q, avail_actions)
         actions = explore(jax.random.fold_in(key, step), greedy, avail_actions, share)
         return Acts(greedy, actions, (actions, hidden))
+
+
+def _prepare(params: Tree, topology: Topology) -> Tree:
+    return bind(*jax.tree.map(lambda x: jnp.copy(x[0]), (params, topology)))
 
 
 class TeamRecorder:

@@ -1,0 +1,111 @@
+"""What one env step of continuous control costs with the update that follows it.
+
+    python benchmarks/control.py
+    python benchmarks/control.py --env gym:Hopper-v5 --json control.json
+
+Programs take turns in one process, so their ratios hold although the machine's speed drifts. Each
+reading is so many chunks as the training loop takes them: actions, env steps, storing, and an
+update for each step, with the next chunk played while the learner learns.
+"""
+
+import dataclasses
+import statistics
+import time
+
+import jax
+import numpy as np
+from report import arguments, report
+
+from sparl.config import Config, defaults
+from sparl.methods import resolve
+from sparl.train.program import Program, build
+
+CHUNKS = 20
+
+
+def cases(env: str) -> dict[str, Config]:
+    """The programs: DS-TD3 and RLx2-TD3 with the densities of their papers, and dense twins."""
+
+    def config(method: str, twin: str | None = None, compute: str = "auto") -> Config:
+        own = defaults("td3", method)
+        own = dataclasses.replace(own, env=env, method=twin or method, compute=compute)
+        if twin:  # The same batches and networks.
+            topology = defaults("td3", twin).topology
+            own = dataclasses.replace(own, topology=topology, sparsity=0.5)
+            own = dataclasses.replace(
+                own, control=dataclasses.replace(own.control, critic_sparsity=0.0)
+            )
+        return own
+
+    return {
+        "DS dense": config("ds", twin="dense"),
+        "DS masked": config("ds", compute="masked"),
+        "DS sparse": config("ds", compute="sparse"),
+        "RLx2 dense": config("rlx2", twin="dense"),
+        "RLx2 masked": config("rlx2", compute="masked"),
+        "RLx2 sparse": config("rlx2", compute="sparse"),
+    }
+
+
+class Subject:
+    """One program with some random steps to draw from."""
+
+    def __init__(self, config: Config):
+        config = dataclasses.replace(config, total_steps=2**30)
+        self.program: Program = build(resolve(config)).compiled()
+        self.rollout, self.ring, self.learner = self.program.init(self.program.seeds)
+        while self.ring.size < 2000:
+            self.play()
+
+    def play(self) -> None:
+        """Collect and store one chunk."""
+        learner = self.learner
+        self.rollout, played = self.program.collect(learner.params, learner.topology, self.rollout)
+        self.ring = self.program.store(self.ring, played, np.int32(0))
+
+    def train(self) -> None:
+        """Some chunks as the training loop takes them."""
+        chunk = self.program.config.chunk
+        for _ in range(CHUNKS):
+            self.play()
+            self.learner, metrics = self.program.learn(
+                self.learner, self.ring, np.full(1, chunk, np.int32), np.int32(0)
+            )
+            assert metrics.bad_update.item() < 0, "a loss was not finite"
+        jax.block_until_ready(self.learner)
+
+
+def main() -> None:
+    parser = arguments(__doc__, repeats=11)
+    parser.add_argument("--env", default="gym:HalfCheetah-v5")
+    args = parser.parse_args()
+    subjects = {name: Subject(config) for name, config in cases(args.env).items()}
+    readings: dict[str, list[float]] = {name: [] for name in subjects}
+    for repeat in range(args.repeats + 1):
+        for name, subject in subjects.items():
+            begun = time.perf_counter()
+            subject.train()
+            if repeat:  # The first is a warm-up.
+                steps = CHUNKS * subject.program.config.chunk
+                readings[name].append((time.perf_counter() - begun) / steps * 1e6)
+    rows = []
+    for name, own in readings.items():
+        dense = readings[f"{name.split()[0]} dense"]
+        ratio = statistics.median(d / t for d, t in zip(dense, own, strict=True))
+        rows.append({"program": name, "us_per_step": statistics.median(own), "dense/this": ratio})
+    for subject in subjects.values():
+        subject.program.close()
+    table = [
+        {
+            "program": row["program"],
+            "us per env step": f"{row['us_per_step']:.0f}",
+            "env steps/s": f"{1e6 / row['us_per_step']:.0f}",
+            "dense / this": f"{row['dense/this']:.2f}",
+        }
+        for row in rows
+    ]
+    report(f"TD3 on {args.env}, medians", table, {"env": args.env, "rows": rows}, args.json)
+
+
+if __name__ == "__main__":
+    main()
