@@ -73,7 +73,7 @@ class ControlPlayer:
         chunk, envs = self._config.chunk, self._config.num_envs
         shape = (envs, 2 * chunk + 1)
         return Played(
-            rows=Row(*(np.zeros((*shape, *x.shape), x.dtype) for x in self._row)),
+            rows=jax.tree.map(lambda x: np.zeros((*shape, *x.shape), x.dtype), self._row),
             count=np.zeros(envs, np.int32),
             ended=np.zeros((chunk, envs), bool),
             length=np.zeros((chunk, envs), np.int32),

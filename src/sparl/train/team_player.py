@@ -59,7 +59,7 @@ class TeamPlayer:
         limit, chunk, envs = self._spec.episode_limit, self._config.chunk, self._config.num_envs
 
         def rows(count: int) -> Step:
-            return Step(*(np.zeros((count, envs, *x.shape), x.dtype) for x in self._row))
+            return jax.tree.map(lambda x: np.zeros((count, envs, *x.shape), x.dtype), self._row)
 
         return Finished(
             rows=rows(limit + chunk),
