@@ -1,6 +1,8 @@
 """Methods as compositions: what one run's settings become under another method."""
 
-from sparl.config import Config, ReplayConfig, TargetConfig, TopologyConfig
+from dataclasses import replace
+
+from sparl.config import Config, ReplayConfig, TargetConfig, TopologyConfig, defaults
 from sparl.methods import resolve, with_method
 
 
@@ -22,3 +24,11 @@ def test_another_method_keeps_the_settings_that_it_uses():
     assert dense.sparsity == 0
     assert dense.topology == TopologyConfig("dense")
     assert resolve(with_method(dense, "mast")).sparsity == Config().sparsity
+
+
+def test_another_method_of_control_brings_its_own_settings():
+    ds = resolve(replace(defaults("td3", "ds"), seed=3, gamma=0.98))
+    rlx2 = resolve(with_method(ds, "rlx2"))
+    assert rlx2 == resolve(replace(defaults("td3", "rlx2"), seed=3, gamma=0.98))
+    assert resolve(with_method(rlx2, "ds")) == ds
+    assert resolve(with_method(resolve(with_method(ds, "dense")), "ds")) == ds

@@ -5,12 +5,14 @@ from importlib.metadata import version
 from sparl import compute, topology
 from sparl.config import (
     Config,
+    ControlConfig,
     ExplorationConfig,
     NetworkConfig,
     OptimizerConfig,
     ReplayConfig,
     TargetConfig,
     TopologyConfig,
+    defaults,
 )
 from sparl.errors import InputError, SparlError
 from sparl.train.loop import NotFiniteError, RunInterruptedError, resume, train
@@ -20,6 +22,7 @@ __version__ = version("sparl")
 
 __all__ = [
     "Config",
+    "ControlConfig",
     "ExplorationConfig",
     "InputError",
     "NetworkConfig",
@@ -32,6 +35,7 @@ __all__ = [
     "TargetConfig",
     "TopologyConfig",
     "compute",
+    "defaults",
     "resume",
     "topology",
     "train",

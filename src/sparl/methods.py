@@ -6,8 +6,9 @@ parts of MAST are switched on and off one by one.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import attrgetter
+from typing import Any
 
 from sparl import targets
 from sparl.compute import FORMS
@@ -163,18 +164,31 @@ def with_method(config: Config, name: str) -> Config:
         "target.operator": _operator(config.algorithm, method),
         "replay.kind": method.replay,
     }
-    unused = [
-        name
-        for name, (choice, users) in USED_BY.items()
-        if parts.get(choice, config.algorithm) not in users
-    ]
-    for setting in (*parts, *unused):
-        group, field = setting.split(".")
-        default = getattr(getattr(Config(), group), field)
-        own = replace(getattr(config, group), **{field: default})
-        config = replace(config, **{group: own})
-    sparsity = config.sparsity or Config().sparsity
-    return replace(config, method=name, sparsity=sparsity, compute="auto")
+    before, usual = (defaults(config.algorithm, each) for each in (config.method, name))
+    for setting in _settings(config):
+        choice, users = USED_BY.get(setting, ("", ()))
+        unused = choice and parts.get(choice, attrgetter(choice)(config)) not in users
+        as_usual = attrgetter(setting)(config) == attrgetter(setting)(before)
+        if setting in parts or unused or as_usual:
+            config = _with(config, setting, attrgetter(setting)(usual))
+    return replace(config, method=name, sparsity=config.sparsity or usual.sparsity, compute="auto")
+
+
+def _settings(config: Config) -> list[str]:
+    """The names of all settings, those in groups as GROUP.NAME."""
+    names = []
+    for each in fields(config):
+        group = getattr(config, each.name)
+        inside = [f"{each.name}.{own.name}" for own in fields(group)] if is_dataclass(group) else []
+        names += inside or [each.name]
+    return names
+
+
+def _with(config: Config, setting: str, value: Any) -> Config:
+    group, _, name = setting.rpartition(".")
+    if not group:
+        return replace(config, **{name: value})
+    return replace(config, **{group: replace(getattr(config, group), **{name: value})})
 
 
 def _operator(algorithm: str, method: Method) -> str:
