@@ -20,12 +20,13 @@ SPARSE_FROM = 0.8
 """The sparsity from which on `auto` takes the kernels; docs/kernels.md has the measurements."""
 
 
-def choose(wanted: str, sparsity: float) -> str:
+def choose(wanted: str, sparsity: float, sparse_from: float = SPARSE_FROM) -> str:
     """The form for a run.
 
     Args:
         wanted: One of `FORMS`, or `auto` for the fastest that the machine has.
         sparsity: Share of the weights that are absent.
+        sparse_from: The sparsity from which on `auto` takes the kernels.
 
     Raises:
         InputError: If there is no such form, or it does not go with the sparsity or the machine.
@@ -45,7 +46,7 @@ def choose(wanted: str, sparsity: float) -> str:
             "choose compute 'auto' or 'masked', or sparsity 0, which is the method dense"
         )
     if wanted == "auto":
-        return "sparse" if sparsity >= SPARSE_FROM and not native.unavailable() else "masked"
+        return "sparse" if sparsity >= sparse_from and not native.unavailable() else "masked"
     if wanted == "sparse" and (why := native.unavailable()):
         raise InputError(
             f"compute 'sparse' is not possible: {why}; or choose 'masked' or 'auto' (--compute, or "

@@ -38,6 +38,10 @@ from sparl.train.program import Cadence, Program, TrainState, check_memory, stre
 from sparl.train.seeds import over_seeds
 from sparl.train.updates import LearnerState
 
+SPARSE_FROM = 0.45
+"""The sparsity from which on `auto` takes the kernels, which is lower than for teams as a batch has
+columns enough and there is little beside the products; docs/control.md has the measurements."""
+
 Links = tuple[Any, Mapping[str, tuple[float, ...]]]
 """How links are shared out: a distribution, and the sparsity of each network."""
 
@@ -63,7 +67,7 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     counts = dense(params)
     if config.topology.kind not in WHOLE:
         counts = link_count_tree(params, config.sparsity, *links)
-    form = choose(config.compute, _sparsity(params, counts))
+    form = choose(config.compute, _sparsity(params, counts), SPARSE_FROM)
     learner = _learner(config, algorithm, counts)
     host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config, _start(config))
     seeds = config.num_seeds

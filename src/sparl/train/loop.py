@@ -17,7 +17,6 @@ from rich.console import Console
 
 from sparl import methods
 from sparl.compute import Topology, native, return_freed
-from sparl.compute.forms import SPARSE_FROM
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
 from sparl.train import folder as folders
@@ -209,10 +208,8 @@ class _Run:
         if self.config.compute == "auto" and self.program.form == "masked":
             if self.config.network.agents == "separate":
                 why = "the sparse kernels know one network for all agents"
-            elif self.config.sparsity < SPARSE_FROM:
-                why = f"below sparsity {SPARSE_FROM} `auto` takes no sparse kernels"
             else:
-                why = native.unavailable()
+                why = native.unavailable() or "at this sparsity `auto` takes no sparse kernels"
             self.display.message(f"multiplying dense products by masks: {why}")
         self.display.message(
             f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env} for "
