@@ -37,7 +37,9 @@ def config_of(algorithm, method, form="masked", **settings):
             network=dataclasses.replace(config.network, hidden=16),
             replay=dataclasses.replace(config.replay, capacity=400, batch_size=16),
             control=dataclasses.replace(
-                config.control, critic_sparsity=0.6 if config.sparsity == 0.9 else 0.0
+                config.control,
+                critic_sparsity=0.6 if config.sparsity == 0.9 else 0.0,
+                **({"least": 300} if method == "rlx2" else {}),
             ),
             **({"sparsity": 0.7} if config.sparsity == 0.9 else {}),
             **settings,
@@ -192,7 +194,7 @@ def test_densities_are_those_of_ds_td3():
 
 
 def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
-    program = program_of("td3", "rlx2", total_steps=7)
+    program = program_of("td3", "rlx2")
     learner = program.init(program.seeds).learner
     ring = ring_of(program)
     after, found = program.review(learner, jax.tree.map(jnp.copy, ring), np.ones(1, bool))
@@ -207,3 +209,38 @@ def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
     # There are fewer than are never discarded.
     assert found["discarded"].item() == 0
     assert after.live.item() == found["steps_kept"].item() == 299
+
+    def discarded(**settings):
+        config = config_of("td3", "rlx2")
+        for group, own in settings.items():
+            own = dataclasses.replace(getattr(config, group), **own)  # noqa: PLW2901
+            config = dataclasses.replace(config, **{group: own})
+        other = build(resolve(config))
+        after, found = other.review(learner, jax.tree.map(jnp.copy, ring), np.ones(1, bool))
+        assert after.live.item() == 299 - found["discarded"].item()
+        return found["discarded"].item()
+
+    distance = found["policy_distance"].item()
+    less, more = ({"threshold": distance + change} for change in (-0.01, 0.01))
+    assert discarded(control={"least": 200}, replay=less) == 29
+    assert discarded(control={"least": 200}, replay=more) == 0
+
+
+def test_returns_have_three_rewards_after_a_tenth_of_training():
+    config = config_of("td3", "rlx2", total_steps=25_010)
+    # A tenth of training are 2501 updates.
+    for updates, rewards in ((2499, 1), (2500, 3)):
+        program = build(config)
+        learner = program.init(program.seeds).learner
+        learner = learner._replace(updates=jnp.full(1, updates, jnp.int32))
+        start = jax.tree.map(lambda x: x[0], jax.tree.map(jnp.copy, learner))
+        ring = jax.tree.map(lambda x: x[0], ring_of(program))
+        draw_key, key, _ = map(_fast, jax.random.split(start.key, 4)[1:])
+        batch = transitions.read(ring, *transitions.draw(ring, draw_key, 16), 3)
+        weights, targets = (
+            compute.bind(tree, {name: start.topology[name] for name in tree})
+            for tree in (start.params, start.target_params)
+        )
+        expected, _ = program.algorithm.critic_loss(weights, targets, batch, key, rewards)
+        _, metrics = learn(program, learner, 1)
+        assert metrics.sums["critic_loss"].item() == pytest.approx(expected.item(), rel=1e-5)

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sparl import cli
 from sparl.compute import native
-from sparl.config import defaults
+from sparl.config import Config, NetworkConfig, defaults
+from sparl.envs import TimeStep
 from sparl.errors import InputError
 from sparl.methods import resolve
 from sparl.replay import transitions
+from sparl.spec import ControlSpec
 from sparl.train import evaluation, loop, snapshot
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.program import build
@@ -38,7 +41,10 @@ def pendulum(algorithm, method, **settings):
         optimizer=dataclasses.replace(config.optimizer, lr=1e-3),
         topology=dataclasses.replace(config.topology, **topology),
         control=dataclasses.replace(
-            config.control, random_steps=1000, critic_sparsity=0.5 if sparse else 0.0
+            config.control,
+            random_steps=1000,
+            critic_sparsity=0.5 if sparse else 0.0,
+            **({"least": 5000} if method == "rlx2" else {}),
         ),
         sparsity=0.5,
         **settings,
@@ -81,9 +87,12 @@ def test_the_pendulum_is_swung_up(algorithm, method, compute, steps, tmp_path):
 
 
 def test_steps_go_into_the_log_once_and_come_back(tmp_path):
-    config = resolve(pendulum("td3", "dense", num_envs=2, total_steps=1000))
+    config = pendulum("td3", "dense", num_envs=2, total_steps=2000, workers="process")
     config = dataclasses.replace(config, replay=dataclasses.replace(config.replay, capacity=60))
-    program = build(config)
+    config = dataclasses.replace(
+        config, chunk=4, replay=dataclasses.replace(config.replay, batch_size=16)
+    )
+    program = build(resolve(config))
     lanes, store = Lanes(2, 0), CheckpointStore(tmp_path)
     state = program.init(program.seeds)
 
@@ -140,6 +149,13 @@ def test_a_run_goes_on(tmp_path, monkeypatch):
     [
         ({"method": "mast"}, "is not for td3, .* choose a --method of dense, static"),
         ({"sparsity": 0.9}, "sparsity 0.9 changes nothing, as densities follow from topology.lamb"),
+        (
+            {"total_steps": 20_000},
+            r"total_steps must be above control.random_steps \(25000\), after",
+        ),
+        ({"algorithm": "ppo"}, "unknown algorithm 'ppo'"),
+        ({"env_timeout": 5.0}, "env_timeout 5.0 changes nothing, as workers is 'local'"),
+        ({"chunk": 600_000}, "replay.capacity must be above the 1200000 rows that a chunk may"),
         ({"num_seeds": 2}, "num_seeds 2 changes nothing"),
         ({"env": "smax:3m"}, "td3 is for continuous control: pass --env gym:NAME"),
     ],
@@ -149,6 +165,82 @@ def test_what_does_not_go_together(settings, match, tmp_path):
     with pytest.raises(InputError, match=match):
         loop.train(config, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_rlx2_cannot_go_by():
+    config = defaults("td3", "rlx2")
+
+    def refused(match, **groups):
+        changed = {
+            name: dataclasses.replace(getattr(config, name), **own) for name, own in groups.items()
+        }
+        with pytest.raises(InputError, match=match):
+            resolve(dataclasses.replace(config, **changed))
+
+    refused("control.least must be below replay.capacity", replay={"capacity": 50_000})
+    refused("topology.interval must be at least 2", topology={"interval": 1})
+    refused("sparsity 0.9 changes nothing", topology={"distribution": "lambda"})
+
+
+def test_a_short_file_is_filled_up_with_the_algorithms_own(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"algorithm": "td3", "method": "rlx2", "network": {"hidden": 64}}')
+    config = Config.load(path)
+    usual = defaults("td3", "rlx2")
+    assert config == dataclasses.replace(usual, network=NetworkConfig(hidden=64))
+    Config(algorithm="qmix").save(path)
+    assert cli.main(["train", "--config", str(path), "--algorithm", "td3"]) == 2
+
+
+class Scripted:
+    """An episode that ends after two steps, one that is cut off after three, one that breaks."""
+
+    spec = ControlSpec(obs_dim=1, action_dim=1, episode_limit=3)
+    episode = 0
+
+    def reset(self, seed):
+        Scripted.episode += 1
+        self.steps = 0
+        return self._seen(terminated=False)
+
+    def step(self, action):
+        self.steps += 1
+        if Scripted.episode == 3 and self.steps == 2:
+            raise RuntimeError("broken")
+        return self._seen(terminated=Scripted.episode == 1 and self.steps == 2)
+
+    def close(self):
+        pass
+
+    def _seen(self, *, terminated):
+        obs = np.array([10.0 * Scripted.episode + self.steps])
+        nothing = np.zeros(0)
+        return TimeStep(obs, nothing, nothing, float(self.steps), terminated, False, False)
+
+
+def test_every_step_is_taken_down_as_it_was(monkeypatch):
+    Scripted.episode = -1  # Counts the one that is made for its sizes, and the first.
+    config = pendulum("td3", "dense", total_steps=2000)
+    config = dataclasses.replace(config, env="python:test_control_run:Scripted", chunk=10)
+    Scripted.episode = 0
+    program = build(resolve(config))
+    try:
+        _, ring, learner = program.init(program.seeds)
+        rollout = program.init(program.seeds).rollout
+        _, played = program.collect(learner.params, learner.topology, rollout)
+    finally:
+        program.close()
+    ring = program.store(ring, played, np.int32(0))
+    count = int(ring.added[0, 0])
+    rows = jax.tree.map(lambda x: x[0, 0, : count + 1].tolist(), ring.rows)
+    assert [obs[0] for obs in rows.obs] == [10, 11, 12, 20, 21, 22, 23, 30, 31, 40, 41, 42, 43, 50]
+    assert rows.final == [i in (2, 6, 8, 12) for i in range(14)]
+    assert rows.terminated == [i == 1 for i in range(14)]
+    assert [rows.reward[i] for i in (0, 1, 3, 4, 5, 7, 9, 10, 11)] == [1, 2, 1, 2, 3, 1, 1, 2, 3]
+    # The first steps are random, and count as the policy's.
+    assert rows.greedy[:2] == rows.action[:2]
+    assert played.broken.item() == 1
+    assert played.ended[0, :, 0].tolist() == [i in (1, 4, 9) for i in range(10)]
 
 
 def test_a_team_does_not_swing_a_pendulum(tmp_path):

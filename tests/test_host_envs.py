@@ -202,7 +202,7 @@ def test_time_bootstraps_by_the_smac_interface_and_defeat_does_not():
         ("python:host_toy:NoEnvironment", "needs `spec`, `reset` and `step`"),
         (
             "python:host_toy:NoSpec",
-            "must be a sparl.spec.EnvSpec, or ControlSpec where actions are continuous, got NoneType",
+            "a sparl.spec.EnvSpec, or ControlSpec where actions are continuous, got NoneType",
         ),
         ("python:host_toy:empty_spec", "num_agents of an EnvSpec must be at least 1, got 0"),
         ("python:host_toy:NoClose", "`step(actions)` and `close()`"),

@@ -110,7 +110,11 @@ def test_the_oldest_leave():
     lanes, ring = filled(2, 30, 9)
     less = transitions.discard(ring, jnp.float32(0.1))
     assert less.live.tolist() == [int(n) - int(0.1 * int(n)) for n in ring.live]
-    lane, row = transitions.oldest(less, 6)
-    assert lane.tolist() == [0, 1, 0, 1, 0, 1]
-    first = [len(rows) - int(n) for rows, n in zip(lanes.rows, less.live, strict=True)]
-    assert row.tolist() == [first[e] + k for k in range(3) for e in (0, 1)]
+    # More than there are, so that what is not there is told.
+    found, there = transitions.oldest(less, 40)
+    for k, (obs, is_step) in enumerate(zip(found.obs[:, 0].tolist(), there.tolist(), strict=True)):
+        lane, nth = k % 2, k // 2
+        own = lanes.rows[lane][len(lanes.rows[lane]) - int(less.live[lane]) :]
+        assert is_step == (nth < len(own) and not own[nth][1])
+        if is_step:
+            assert obs == own[nth][0]

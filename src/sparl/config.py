@@ -35,7 +35,8 @@ class TopologyConfig:
     interval: int = 200
     """Updates between two changes of the topology."""
     fraction: float = 0.5
-    """Share of a layer's links that the first change moves; annealed to 0 on a cosine."""
+    """Share of a layer's links that the first change moves; annealed to 0 on a cosine, but for ds
+    in continuous control, where it stays."""
     from_: Annotated[str, tyro.conf.arg(name="from")] = ""
     """A run whose links, as they are now, this one begins with: with --topology.kind static the
     winning ticket. By default links are random."""
@@ -60,7 +61,8 @@ class TargetConfig:
     n: int = 3
     """Rewards of n_step."""
     delay: float = 0.1
-    """Share of all env steps before n_step begins, one-step until then (RLx2: 300k of 3M)."""
+    """Share of all env steps before n_step begins, one-step until then (RLx2: 300k of 3M); in
+    continuous control as many updates."""
     alpha: float = 1.0
     """Softmax and Soft Mellowmax: temperature of the softmax weights."""
     omega: float = 10.0
@@ -267,7 +269,11 @@ class Config:
         Raises:
             InputError: If it has an unknown field or a value of the wrong type.
         """
-        return _from_json(cls, data, where)
+        known = data if isinstance(data, dict) else {}
+        names = (known.get("algorithm"), known.get("method"))
+        algorithm, method = (name if isinstance(name, str) else None for name in names)
+        usual: Any = defaults(algorithm or cls.algorithm, method)
+        return _from_json(usual, data, where)
 
 
 CONTROL = ("td3", "sac")
@@ -301,12 +307,16 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
     )
     if method not in ("set", "rigl", "rlx2"):
         return config
+    # RLx2's SAC keeps three times as many steps.
+    capacity, least = (3_000_000, 200_000) if algorithm == "sac" else (1_000_000, 100_000)
+    if method != "rlx2":
+        least = ControlConfig.least
     return dataclasses.replace(
         config,
         sparsity=0.9,
         topology=TopologyConfig(interval=10_000),
-        replay=dataclasses.replace(config.replay, batch_size=256),
-        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0),
+        replay=dataclasses.replace(config.replay, capacity=capacity, batch_size=256),
+        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, least=least),
         optimizer=OptimizerConfig(lr=3e-4),
     )
 
@@ -401,9 +411,12 @@ def check(config: Config) -> None:
         lambda x: x <= capacity,
         f"be at most replay.capacity ({capacity})",
     )
-    if config.algorithm not in CONTROL and config.topology.kind in ("set", "rigl", "ds"):
+    control = config.algorithm in CONTROL
+    if config.topology.kind in (("set", "rigl") if control else ("set", "rigl", "ds")):
         # The last update of an interval changes the topology in place of a gradient step.
         _require(config, ("topology.interval",), lambda x: x >= 2, "be at least 2")
+    if control:
+        _check_control(config)
     chunk = config.num_envs * config.chunk
     _require(
         config,
@@ -427,6 +440,31 @@ def check(config: Config) -> None:
         )
 
 
+def _check_control(config: Config) -> None:
+    random = config.control.random_steps
+    _require(
+        config,
+        ("total_steps",),
+        lambda x: x > random,
+        f"be above control.random_steps ({random}), after which learning begins",
+    )
+    least = 2 * config.num_envs * config.chunk
+    _require(
+        config,
+        ("replay.capacity",),
+        lambda x: x > least,
+        f"be above the {least} rows that a chunk may have (twice num_envs times chunk)",
+    )
+    if config.replay.kind == "dynamic":
+        capacity = config.replay.capacity
+        _require(
+            config,
+            ("control.least",),
+            lambda x: x < capacity,
+            f"be below replay.capacity ({capacity}), or nothing is ever discarded",
+        )
+
+
 def _check_types(config: Any) -> None:
     for name, kind in get_type_hints(type(config)).items():
         value = getattr(config, name)
@@ -445,21 +483,22 @@ def _require(
             raise InputError(f"{name} must {demand}, got {value}")
 
 
-def _from_json(cls: Any, data: Any, where: str) -> Any:
+def _from_json(usual: Any, data: Any, where: str) -> Any:
+    """What is usual with what the data say."""
     if not isinstance(data, dict):
         raise InputError(f"{where}: expected an object, got {data!r}")
-    types = get_type_hints(cls)
+    types = get_type_hints(type(usual))
     values = {}
     for name, value in data.items():
         if name not in types:
             raise unknown_name(f"field in {where}", name, types)
         kind: Any = types[name]
         if dataclasses.is_dataclass(kind):
-            values[name] = _from_json(kind, value, f"{where}: {name}")
+            values[name] = _from_json(getattr(usual, name), value, f"{where}: {name}")
         elif type(value) is kind:
             values[name] = value
         elif kind is float and type(value) is int:
             values[name] = float(value)
         else:
             raise InputError(f"{where}: {name} must be {kind.__name__}, got {value!r}")
-    return cls(**values)
+    return dataclasses.replace(usual, **values)

@@ -72,8 +72,11 @@ USED_BY = {
     ),
     **{
         f"control.{name}": ("algorithm", CONTROL)
-        for name in ("critic_sparsity", "random_steps", "tau", "weight_decay")
+        for name in ("random_steps", "tau", "weight_decay")
     },
+    "control.critic_sparsity": ("topology.kind", ("static", "set", "rigl", "ds")),
+    "env_timeout": ("workers", ("process", "ray")),
+    "num_workers": ("workers", ("process", "ray")),
     **{
         f"control.{name}": ("algorithm", ("td3",))
         for name in ("policy_delay", "exploration_noise", "target_noise", "noise_clip")
@@ -113,6 +116,7 @@ def resolve(config: Config) -> Config:
             parts do not go together, or a setting of `USED_BY` was changed that no part in use
             looks at.
     """
+    _require_known("algorithm", config.algorithm, (*TEAM, *CONTROL))
     _require_known("method", config.method, METHODS)
     method = METHODS[config.method]
     topology, target, replay = config.topology, config.target, config.replay
@@ -217,14 +221,16 @@ def _require_control(config: Config) -> None:
                 f"--{name} {' or '.join(known)}"
             )
     if config.topology.distribution == "lambda":
-        own = defaults(config.algorithm, config.method)
-        given = (config.sparsity, config.control.critic_sparsity)
-        if config.topology.kind != "dense" and given != (own.sparsity, own.control.critic_sparsity):
-            raise InputError(
-                f"sparsity {config.sparsity} changes nothing, as densities follow from "
-                f"topology.lambdas {config.topology.lambdas!r}: leave it out, or pass "
-                "--topology.distribution erdos_renyi"
-            )
+        own = defaults(config.algorithm, "ds")
+        for name in ("sparsity", "control.critic_sparsity"):
+            value, usual = attrgetter(name)(config), attrgetter(name)(own)
+            if config.topology.kind != "dense" and value != usual:
+                flag = name.replace("_", "-")
+                raise InputError(
+                    f"{name} {value} changes nothing, as densities follow from topology.lambdas "
+                    f"{config.topology.lambdas!r}: pass --{flag} {usual:g}, or "
+                    "--topology.distribution erdos_renyi"
+                )
 
 
 def _require_used(config: Config) -> None:

@@ -64,6 +64,11 @@ def _check_own(name: str, env: Env) -> None:
             f"the `spec` of {name} must be a sparl.spec.EnvSpec, or ControlSpec where actions are "
             f"continuous, got {type(env.spec).__name__}"
         )
+    if isinstance(env.spec, ControlSpec) and not isinstance(env, HostEnv):
+        raise InputError(
+            f"{name} is of continuous control, which is stepped on the host: it needs "
+            "`reset(seed)`, `step(action)` and `close()`"
+        )
     takes = len(inspect.signature(env.step).parameters)
     if (takes, isinstance(env, HostEnv)) not in ((1, True), (3, False)):
         raise InputError(

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from sparl.spec import ControlSpec
 
-REDRAWS = 8
-"""How often a draw that hit the row behind an episode is repeated before its last step is taken."""
+REDRAWS = 32
+"""How often a draw is made, as it may hit the row behind an episode: where every other row is one,
+all do once in four thousand million times."""
 
 
 class Row(NamedTuple):
@@ -151,19 +152,18 @@ def draw(ring: Transitions, key: jax.Array, batch_size: int) -> tuple[jax.Array,
     lane = jnp.searchsorted(bounds, draws, side="right").astype(jnp.int32)
     row = (ring.added - bounds)[lane] + draws
     steps = ~ring.rows.final[lane, row % ring.rows.final.shape[1]]
-    # The first draw that is a step; if there is none, the step before the last draw.
-    first = jnp.where(jnp.any(steps, axis=0), jnp.argmax(steps, axis=0), REDRAWS - 1)
-    chosen = jnp.arange(batch_size)
-    row = row[first, chosen] - ~steps[first, chosen]
-    return lane[first, chosen], row
+    first = (jnp.argmax(steps, axis=0), jnp.arange(batch_size))
+    return lane[first], row[first]
 
 
-def oldest(ring: Transitions, count: int) -> tuple[jax.Array, jax.Array]:
-    """The oldest `count` rows, lane by lane in turn; see `draw`. Final rows are among them."""
-    envs = ring.live.shape[0]
+def oldest(ring: Transitions, count: int) -> tuple[Row, jax.Array]:
+    """The oldest `count` rows, lane by lane in turn, and which of them are steps that are there."""
+    envs, length = ring.rows.reward.shape
     index = jnp.arange(count, dtype=jnp.int32)
-    lane = index % envs
-    return lane, (ring.added - ring.live)[lane] + index // envs
+    lane, nth = index % envs, index // envs
+    place = ((ring.added - ring.live)[lane] + nth) % length
+    rows = jax.tree.map(lambda leaf: leaf[lane, place], ring.rows)
+    return rows, ~rows.final & (nth < ring.live[lane])
 
 
 def read(ring: Transitions, lane: jax.Array, row: jax.Array, steps: int) -> TransitionBatch:

@@ -65,7 +65,7 @@ def inspect(
             history,
             picture,
             title=f"{config.algorithm} / {config.method} on "
-            f"{config.env}, sparsity {config.sparsity:g}",
+            f"{config.env}, sparsity {program.sparsity:.3g}",
             agents=max(len(agents), 1),
         )
     return {

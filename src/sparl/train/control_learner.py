@@ -110,7 +110,10 @@ class ControlLearner:
             scalars: Scalars = {}
             for part, key in zip(self.algorithm.parts, keys, strict=True):
                 step = partial(self._step, part, state, batch, key)
-                (own, opt_state), found = _sometimes(state.updates % part.every == 0, step)
+                if part.every == 1:
+                    (own, opt_state), found = step(taken=True)
+                else:
+                    (own, opt_state), found = _sometimes(state.updates % part.every == 0, step)
                 # Where they are taken less often they count for the others, too.
                 scalars |= {name: part.every * value for name, value in found.items()}
                 state = _put(state, part, own, opt_state)
@@ -169,13 +172,8 @@ class ControlLearner:
 
     def policy_distance(self, state: LearnerState, ring: Transitions) -> jax.Array:
         """Half the mean squared distance of the oldest steps' best actions then and now (RLx2)."""
-        count = REVIEWED * self.batch_size
-        lane, row = transitions.oldest(ring, count)
-        row = row % ring.rows.reward.shape[1]
-        rows = jax.tree.map(lambda leaf: leaf[lane, row], ring.rows)
-        weights = bind(state.params, state.topology)
-        best = self.algorithm.act(weights, rows.obs.T)
-        there = ~rows.final & (jnp.arange(count) < ring.size)
+        rows, there = transitions.oldest(ring, REVIEWED * self.batch_size)
+        best = self.algorithm.act(bind(state.params, state.topology), rows.obs.T)
         squared = jnp.mean((best - rows.greedy.T) ** 2, axis=0)
         return jnp.sum(jnp.where(there, squared, 0)) / jnp.maximum(jnp.sum(there), 1) / 2
 
@@ -187,7 +185,7 @@ class ControlLearner:
             ICML 2023), and `empty_neurons`, the share of outputs of all weights that no link leads
             to.
         """
-        lane, row = transitions.draw(ring, state.key, self.batch_size)
+        lane, row = transitions.draw(ring, jax.random.fold_in(state.key, 0), self.batch_size)
         batch = transitions.read(ring, lane, row, 1)
         weights = bind(state.params, state.topology)
         activity = self.algorithm.activity(weights, batch)
@@ -214,7 +212,7 @@ class ControlLearner:
     ) -> tuple[tuple[jax.Array, Scalars], Tree]:
         """A part's loss, what describes it, and its gradient in the part's own parameters."""
         targets = bind(state.target_params, _of_names(state.target_params, state.topology))
-        rewards = jnp.where(state.updates > self.delay, self.rewards, 1)
+        rewards = jnp.where(state.updates >= self.delay, self.rewards, 1)
         params, links = own
 
         def loss(params: Tree) -> tuple[jax.Array, Scalars]:
@@ -347,6 +345,6 @@ def _choose(condition: jax.Array, x: Tree, y: Tree) -> Tree:
     return jax.tree.map(lambda x, y: jnp.where(condition, x, y), x, y)
 
 
-def _sometimes(due: jax.Array | bool, step: Callable[..., Any]) -> Any:
+def _sometimes(due: jax.Array, step: Callable[..., Any]) -> Any:
     """`step(taken=due)`, as a branch that is not taken costs nothing."""
     return jax.lax.cond(due, partial(step, taken=True), partial(step, taken=False))

@@ -14,8 +14,8 @@ from sparl.spec import ControlSpec
 from sparl.train.host_envs import HostEnvs
 from sparl.train.host_rollout import Acts
 
-GREEDY, NOISY, RANDOM = 0.0, 1.0, 2.0
-"""The kinds of exploration."""
+NOISY, RANDOM = 1.0, 2.0
+"""The kinds of exploration; 0 is none."""
 
 
 class Played(NamedTuple):
@@ -98,6 +98,8 @@ class ControlPlayer:
         anything = jax.random.uniform(random_key, best.shape, minval=-1, maxval=1)
         action = jnp.where(exploration == NOISY, noisy, best)
         action = jnp.where(exploration == RANDOM, anything, action)
+        # Random steps count as a policy's own, for the replay to tell how far it has moved (RLx2).
+        best = jnp.where(exploration == RANDOM, anything, best)
         return Acts(best.T, action.T, memory)
 
 

@@ -113,6 +113,7 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
         to_masked=jit(learner.to_masked),
         from_masked=jit(from_masked),
         counts=counts,
+        sparsity=_sparsity(params, counts),
         cadence=Cadence(
             evolve=min(learner.intervals.values(), default=None),
             review=config.replay.review_interval if dynamic else None,
@@ -153,11 +154,12 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     def share(env_steps: jax.Array) -> jax.Array | float:
         return fraction if ds else cosine(env_steps / config.total_steps, start=fraction)
 
-    delayed = config.target.delay * (config.total_steps - settings.random_steps)
+    delayed = config.target.delay * config.total_steps
     return ControlLearner(
         algorithm=algorithm,
         optimizer=optax.chain(
-            optax.add_decayed_weights(settings.weight_decay), optax.adam(config.optimizer.lr)
+            optax.add_decayed_weights(settings.weight_decay, mask=_networks),
+            optax.adam(config.optimizer.lr),
         ),
         rule=rule,
         replaces=not ds,
@@ -176,6 +178,14 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         threshold=config.replay.threshold,
         least=settings.least,
     )
+
+
+def _networks(params: Tree) -> Tree:
+    """What decays: all but SAC's temperature."""
+    return {
+        name: jax.tree.map(lambda _, name=name: name != "temperature", tree)
+        for name, tree in params.items()
+    }
 
 
 def _start(config: Config) -> Any:

@@ -1,6 +1,7 @@
 """The training loop: Python between compiled chunks, where everything people want to see happens.
 
-A chunk steps all environments, stores the episodes that ended and makes one update for each.
+A chunk steps all environments, stores what was played and makes the updates that are due: one for
+each episode that ended, or, in continuous control, for each step.
 Between chunks the loop logs, evaluates, saves checkpoints and heeds Ctrl-C. All that it decides
 follows from the state that a checkpoint holds, so a resumed run continues bit for bit (but for
 environments on the host, whose running episodes no checkpoint can hold).

@@ -73,6 +73,7 @@ class Program:
         to_masked: A learner to one whose weights are in the masked form; see `sparl.compute`.
         from_masked: And back to the form of this program.
         counts: For each weight that lacks links, how many it has, which never changes; else `None`.
+        sparsity: Share of all weights that are to be absent.
         cadence: What happens at which updates.
         due: `(episodes so far [S], episodes that a chunk has finished [S], env steps so far, env
             steps of the chunk)` to how many updates are to be made after it, `[S]`.
@@ -100,6 +101,7 @@ class Program:
     to_masked: Callable[[LearnerState], LearnerState]
     from_masked: Callable[[LearnerState], LearnerState]
     counts: Tree
+    sparsity: float
     cadence: Cadence
     due: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
     exploration: Callable[[int], dict[str, float]]
@@ -183,7 +185,8 @@ def check_memory(ring: Any, rows: int) -> None:
     if rows >= 2**31 or size > memory:
         raise InputError(
             f"the replay would take {size / 1e9:.1f} GB, and this machine has "
-            f"{memory / 1e9:.1f} GB: lower --replay.capacity, --replay.reserve or --num-seeds"
+            f"{memory / 1e9:.1f} GB: lower --replay.capacity (of teams also --replay.reserve or "
+            "--num-seeds)"
         )
 
 

@@ -79,7 +79,7 @@ def summarise(program: Program, books: Books, topology: Tree) -> Result:
         win_rate=mean("win_rate") if won else None,
         final_win_rate=mean("final_win_rate") if won else None,
         return_=mean("return"),
-        sparsity={"target": config.sparsity, "measured": measured_sparsity(layers)},
+        sparsity={"target": program.sparsity, "measured": measured_sparsity(layers)},
         parameters=accounting.parameters,
         size_ratio=accounting.size_ratio,
         flops=accounting.flops,

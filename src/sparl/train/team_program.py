@@ -134,6 +134,7 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
         to_masked=jit(learner.to_masked),
         from_masked=jit(from_masked),
         counts=counts,
+        sparsity=config.sparsity,
         cadence=cadence,
         due=partial(_due, config.replay.batch_size),
         exploration=lambda env_steps: {"epsilon": float(epsilon(config.exploration, env_steps))},
