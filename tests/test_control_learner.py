@@ -226,6 +226,20 @@ def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
     assert discarded(control={"least": 200}, replay=more) == 0
 
 
+def test_a_loss_that_is_not_finite_stops_at_once():
+    program = program_of("td3", "dense", "auto")
+    learner, _ = learn(program, program.init(program.seeds).learner, 2)
+    ring = ring_of(program)
+    broken = ring.rows._replace(reward=jnp.full_like(ring.rows.reward, jnp.inf))
+    ring = dataclasses.replace(ring, rows=broken)
+    _, metrics = program.learn(learner, ring, np.full(1, 5, np.int32), np.int32(0))
+    assert (metrics.bad_update.item(), metrics.updates.item()) == (3, 1)
+    bad = dict(zip(sorted(metrics.sums), metrics.bad_terms[0].tolist(), strict=True))
+    assert bad["critic_loss"]
+    assert bad["target"]
+    assert not bad["q"]
+
+
 def test_returns_have_three_rewards_after_a_tenth_of_training():
     config = config_of("td3", "rlx2", total_steps=25_010)
     # A tenth of training are 2501 updates.

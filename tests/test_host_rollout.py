@@ -119,7 +119,9 @@ def test_an_episode_begins_without_memory():
             seen = (jax.random.key(0), 0, 0.0, obs, avail, np.array(fresh), memory)
             player = program.host.player
             weights = player.prepare(learner.params, learner.topology)
-            return player.act(weights, *seen).memory[1]
+            acts = player.act(weights, *seen)
+            np.testing.assert_array_equal(acts.memory[0], acts.actions)
+            return acts.memory[1]
 
         nothing = hidden_after(NO_ACTION, jax.numpy.zeros((8, 6)), [False] * 3)
         mixed = hidden_after(1, remembered, [False, True, False])

@@ -184,7 +184,7 @@ def test_the_same_seed_gives_the_same_bits(compute):
     jax.tree.map(np.testing.assert_array_equal, one[-1].params, two[-1].params)
 
 
-def test_a_loss_that_is_not_finite_stops_at_once():
+def test_a_loss_that_is_not_finite_stops_before_it_does_harm():
     program, ring, states = trained(dataclasses.replace(CONFIG, method="dense"), 1)
     learner = jax.tree.map(jnp.copy, states[-1])
     broken = ring.steps._replace(reward=ring.steps.reward.at[:].set(jnp.inf))
@@ -197,7 +197,7 @@ def test_a_loss_that_is_not_finite_stops_at_once():
     assert bad["target"]
     assert not bad["q_total"]
     assert metrics.updates == 1
-    assert after.updates == 2
+    jax.tree.map(np.testing.assert_array_equal, states[-1].params, after.params)
 
 
 def test_learning_lowers_the_loss():

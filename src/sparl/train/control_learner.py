@@ -102,6 +102,10 @@ class ControlLearner:
             ring: Where batches come from; at least one step.
             updates: How many.
             env_steps: Env steps so far; only changes of the topology go by them.
+
+        Returns:
+            The learner after all, or after the first update that was not finite, which is of no
+            use, and metrics. To keep the one before would copy all of it at every update.
         """
         del env_steps
 

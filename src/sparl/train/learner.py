@@ -24,7 +24,7 @@ from sparl.replay.draw import Draw
 from sparl.targets import greedy
 from sparl.topology import Rule, carry_moments, cosine, move_links
 from sparl.train.neurons import dormant, empty_neurons
-from sparl.train.updates import LearnerState, UpdateMetrics, series
+from sparl.train.updates import LearnerState, UpdateMetrics, not_finite, series
 
 T = TypeVar("T")
 
@@ -92,19 +92,27 @@ class Learner:
     def learn(
         self, state: LearnerState, ring: Ring, updates: jax.Array, env_steps: jax.Array
     ) -> tuple[LearnerState, UpdateMetrics]:
-        """Take `updates` gradient steps, or fewer if a loss is not finite; see `series`.
+        """Take `updates` gradient steps, or fewer if a loss is not finite.
 
         Args:
             state: The learner.
             ring: Where batches come from; at least a batch's worth of episodes.
             updates: How many.
             env_steps: Env steps so far.
+
+        Returns:
+            The learner before the first update that was not finite, or after all, and metrics.
         """
 
         def step(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
             return self._gradient_step(state, batch, env_steps)
 
-        return series(lambda state: self._on_batch(step, state, ring), state, updates)
+        def update(state: LearnerState) -> tuple[LearnerState, dict[str, jax.Array]]:
+            new, scalars = self._on_batch(step, state, ring)
+            failed = jnp.any(not_finite(scalars))
+            return jax.tree.map(lambda old, new: jnp.where(failed, old, new), state, new), scalars
+
+        return series(update, state, updates)
 
     def evolve(
         self, state: LearnerState, ring: Ring, env_steps: jax.Array, due: jax.Array

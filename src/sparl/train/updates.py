@@ -47,6 +47,11 @@ class UpdateMetrics(NamedTuple):
     bad_terms: jax.Array
 
 
+def not_finite(scalars: dict[str, jax.Array]) -> jax.Array:
+    """Which of some scalars are no finite numbers, in the order of their sorted names."""
+    return ~jnp.isfinite(jnp.stack([scalars[name] for name in sorted(scalars)]))
+
+
 def series(
     update: Callable[[LearnerState], tuple[LearnerState, dict[str, jax.Array]]],
     state: LearnerState,
@@ -69,12 +74,13 @@ def series(
 
     def one(carry: tuple) -> tuple:
         state, metrics = carry
+        number = state.updates + 1
         state, scalars = update(state)
-        bad = ~jnp.isfinite(jnp.stack([scalars[name] for name in sorted(scalars)]))
+        bad = not_finite(scalars)
         return state, UpdateMetrics(
             sums=jax.tree.map(jnp.add, metrics.sums, scalars),
             updates=metrics.updates + 1,
-            bad_update=jnp.where(jnp.any(bad), state.updates, -1),
+            bad_update=jnp.where(jnp.any(bad), number, -1),
             bad_terms=bad,
         )
 
