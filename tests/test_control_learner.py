@@ -170,7 +170,7 @@ def test_a_step_is_that_of_adam_with_decay_on_the_drawn_batch():
 
     def loss(critics):
         weights = compute.bind(start.params | critics, compute.dense(start.params))
-        return program.algorithm.critic_loss(weights, start.target_params, batch, key, 1)[0]
+        return program.algorithm.critic_loss(weights, start.target_params, batch, key)[0]
 
     critics = {name: start.params[name] for name in ("critic1", "critic2")}
     gradients = jax.grad(loss)(critics)
@@ -255,6 +255,7 @@ def test_returns_have_three_rewards_after_a_tenth_of_training():
             compute.bind(tree, {name: start.topology[name] for name in tree})
             for tree in (start.params, start.target_params)
         )
-        expected, _ = program.algorithm.critic_loss(weights, targets, batch, key, rewards)
+        batch = transitions.at_most(batch, jnp.int32(rewards))
+        expected, _ = program.algorithm.critic_loss(weights, targets, batch, key)
         _, metrics = learn(program, learner, 1)
         assert metrics.sums["critic_loss"].item() == pytest.approx(expected.item(), rel=1e-5)

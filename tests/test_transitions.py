@@ -83,8 +83,10 @@ def test_windows_are_what_was_played(envs, capacity, chunks):
             if going:
                 assert batch.reward[k, b] == 10 * rows[i + k][0]
                 assert batch.terminated[k, b] == rows[i + k][2]
-                seen = rows[i + k + 1][0]
-            assert batch.next_obs[k, 0, b] == seen
+                assert batch.next_obs[k, 0, b] == rows[i + k + 1][0]
+    first = transitions.at_most(batch, jnp.int32(2))
+    np.testing.assert_array_equal(first.included[:2], batch.included[:2])
+    assert not first.included[2].any()
 
 
 def test_steps_are_drawn_uniformly():

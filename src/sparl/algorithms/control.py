@@ -10,9 +10,8 @@ from sparl.compute import Tree
 from sparl.nets import mlp
 from sparl.replay.transitions import TransitionBatch
 
-Loss = Callable[[Tree, Tree, TransitionBatch, jax.Array, jax.Array], tuple[jax.Array, dict]]
-"""`(weights, target weights, batch, key, rewards)` to the loss and scalars that describe it;
-`rewards` is how many rewards a return may have, at most the batch's `N`."""
+Loss = Callable[[Tree, Tree, TransitionBatch, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+"""`(weights, target weights, batch, key)` to the loss and scalars that describe it."""
 
 
 class Part(NamedTuple):
@@ -94,39 +93,29 @@ def activity(weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
     }
 
 
-def counted(batch: TransitionBatch, rewards: jax.Array) -> jax.Array:
-    """The steps whose rewards a return has: boolean `[N, B]`, at most `rewards` of each column."""
-    return batch.included & (jnp.arange(len(batch.reward))[:, None] < rewards)
+def last_obs(batch: TransitionBatch) -> jax.Array:
+    """What was seen after the last of the steps that are included, `[obs_dim, B]`."""
+    return jnp.take_along_axis(batch.next_obs, (_steps(batch) - 1)[None, None], axis=0)[0]
 
 
-def last_obs(batch: TransitionBatch, rewards: jax.Array) -> jax.Array:
-    """What was seen after the last of the `counted` steps, `[obs_dim, B]`."""
-    return jnp.take_along_axis(batch.next_obs, _last(batch, rewards)[None, None], axis=0)[0]
-
-
-def returns(
-    batch: TransitionBatch, rewards: jax.Array, value: jax.Array, *, gamma: float
-) -> jax.Array:
-    """Discounted sums of the `counted` rewards and of the value of what was seen after them.
+def returns(batch: TransitionBatch, value: jax.Array, *, gamma: float) -> jax.Array:
+    """Discounted sums of rewards and of the value of what was seen after them.
 
     A terminal state has no value; where a time limit cut the episode off, its final state has one,
     after fewer rewards (RLx2, Tan et al., ICLR 2023).
 
     Args:
-        batch: Steps.
-        rewards: How many a return may have.
+        batch: Steps, of which those that are included count.
         value: Of `last_obs`, `[B]`.
         gamma: Discount factor.
 
     Returns:
         `[B]`.
     """
-    taken = counted(batch, rewards)
-    discount = gamma ** jnp.arange(len(taken))[:, None]
-    terminated = jnp.any(taken & batch.terminated, axis=0)
-    steps = _last(batch, rewards) + 1
-    bootstrap = jnp.where(terminated, 0, gamma**steps * value)
-    return jnp.sum(jnp.where(taken, discount * batch.reward, 0), axis=0) + bootstrap
+    discount = gamma ** jnp.arange(len(batch.reward))[:, None]
+    rewards = jnp.sum(jnp.where(batch.included, discount * batch.reward, 0), axis=0)
+    terminated = jnp.any(batch.included & batch.terminated, axis=0)
+    return rewards + jnp.where(terminated, 0, gamma ** _steps(batch) * value)
 
 
 def critic_loss(weights: Tree, batch: TransitionBatch, target: jax.Array) -> tuple:
@@ -140,5 +129,5 @@ def critic_loss(weights: Tree, batch: TransitionBatch, target: jax.Array) -> tup
     }
 
 
-def _last(batch: TransitionBatch, rewards: jax.Array) -> jax.Array:
-    return jnp.sum(counted(batch, rewards), axis=0) - 1
+def _steps(batch: TransitionBatch) -> jax.Array:
+    return jnp.sum(batch.included, axis=0)

@@ -38,14 +38,7 @@ def make(spec: EnvSpec, config: Config, target: Target) -> Algorithm:
 
 def make_control(spec: ControlSpec, config: Config) -> Control:
     """The algorithm of continuous control that `config` names."""
-    common = {"spec": spec, "hidden": config.network.hidden, "gamma": config.gamma}
+    hidden, gamma = config.network.hidden, config.gamma
     if config.algorithm == "sac":
-        return Sac(**common)
-    settings = config.control
-    return Td3(
-        **common,
-        policy_delay=settings.policy_delay,
-        target_noise=settings.target_noise,
-        noise_clip=settings.noise_clip,
-        exploration_noise=settings.exploration_noise,
-    )
+        return Sac(spec, hidden, gamma)
+    return Td3(spec, config.control, hidden, gamma)

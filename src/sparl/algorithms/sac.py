@@ -27,18 +27,17 @@ class Sac:
     """
 
     spec: ControlSpec
-    hidden: int = 256
-    gamma: float = 0.99
+    hidden: int
+    gamma: float
     name: str = "sac"
     targets: tuple[str, ...] = CRITICS
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Critics, actor, temperature."""
+        """Critics, and the actor with the temperature."""
         return (
             Part("critic_loss", CRITICS, self.critic_loss),
-            Part("actor_loss", ("actor",), self.actor_loss),
-            Part("temperature_loss", ("temperature",), self.temperature_loss),
+            Part("actor_loss", ("actor", "temperature"), self.actor_loss),
         )
 
     def init(self, key: jax.Array) -> Tree:
@@ -79,7 +78,6 @@ class Sac:
         target_weights: Tree,
         batch: TransitionBatch,
         key: jax.Array,
-        rewards: jax.Array,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Squared soft TD errors with the lower target critic (equations 5 and 6).
 
@@ -88,50 +86,35 @@ class Sac:
         """
         temperature = jnp.exp(weights["temperature"]["log"])
         last_key, key = jax.random.split(key)
-        obs = control.last_obs(batch, rewards)
+        obs = control.last_obs(batch)
         action, log_density = self.sample(weights, obs, last_key)
         value = jnp.min(control.values(target_weights, obs, action), axis=0)
-        target = control.returns(
-            batch, rewards, value - temperature * log_density, gamma=self.gamma
-        )
-        on_the_way = control.counted(batch, rewards)
+        target = control.returns(batch, value - temperature * log_density, gamma=self.gamma)
         for k in range(1, len(batch.reward)):
             key, own_key = jax.random.split(key)
             _, log_density = self.sample(weights, batch.next_obs[k - 1], own_key)
             entropy = -(self.gamma**k) * temperature * log_density
-            target = target + jnp.where(on_the_way[k], entropy, 0)
+            target = target + jnp.where(batch.included[k], entropy, 0)
         return control.critic_loss(weights, batch, jax.lax.stop_gradient(target))
 
     def actor_loss(
-        self,
-        weights: Tree,
-        target_weights: Tree,
-        batch: TransitionBatch,
-        key: jax.Array,
-        rewards: jax.Array,
+        self, weights: Tree, target_weights: Tree, batch: TransitionBatch, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The price of entropy against what the lower critic holds (equation 7)."""
-        del target_weights, rewards
+        """The price of entropy against what the lower critic holds (equation 7).
+
+        And that price (equation 17), which holds the entropy at minus the number of action
+        dimensions; neither moves what the other one trains.
+        """
+        del target_weights
         action, log_density = self.sample(weights, batch.obs, key)
         value = jnp.min(control.values(weights, batch.obs, action), axis=0)
         temperature = jnp.exp(weights["temperature"]["log"])
-        loss = jnp.mean(temperature * log_density - value)
-        return loss, {"entropy": -jnp.mean(log_density), "temperature": temperature}
-
-    def temperature_loss(
-        self,
-        weights: Tree,
-        target_weights: Tree,
-        batch: TransitionBatch,
-        key: jax.Array,
-        rewards: jax.Array,
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """What holds the entropy at minus the number of action dimensions (equation 17)."""
-        del target_weights, rewards
-        _, log_density = self.sample(weights, batch.obs, key)
-        log_density = jax.lax.stop_gradient(log_density)
-        excess = jnp.mean(log_density) - self.spec.action_dim
-        return -jnp.exp(weights["temperature"]["log"]) * excess, {}
+        loss = jnp.mean(jax.lax.stop_gradient(temperature) * log_density - value)
+        excess = jax.lax.stop_gradient(jnp.mean(log_density)) - self.spec.action_dim
+        return loss - temperature * excess, {
+            "entropy": -jnp.mean(log_density),
+            "temperature": temperature,
+        }
 
     def _gaussian(self, weights: Tree, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, log_std = jnp.split(mlp.apply(weights["actor"], obs), 2)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from sparl.algorithms import control
 from sparl.algorithms.control import CRITICS, Part
 from sparl.compute import Tree
+from sparl.config import ControlConfig
 from sparl.nets import mlp
 from sparl.replay.transitions import TransitionBatch
 from sparl.spec import ControlSpec
@@ -19,21 +20,15 @@ class Td3:
 
     Attributes:
         spec: Sizes of the environment.
+        settings: Delay and noise.
         hidden: Units of each of the two hidden layers.
         gamma: Discount factor.
-        policy_delay: Updates of the critics to one of the actor.
-        target_noise: Standard deviation of the noise on the target's actions.
-        noise_clip: Its largest magnitude.
-        exploration_noise: Standard deviation of the noise on the actions that training takes.
     """
 
     spec: ControlSpec
-    hidden: int = 256
-    gamma: float = 0.99
-    policy_delay: int = 2
-    target_noise: float = 0.2
-    noise_clip: float = 0.5
-    exploration_noise: float = 0.1
+    settings: ControlConfig
+    hidden: int
+    gamma: float
     name: str = "td3"
     targets: tuple[str, ...] = ("actor", *CRITICS)
 
@@ -42,7 +37,7 @@ class Td3:
         """Critics, and less often the actor."""
         return (
             Part("critic_loss", CRITICS, self.critic_loss),
-            Part("actor_loss", ("actor",), self.actor_loss, self.policy_delay),
+            Part("actor_loss", ("actor",), self.actor_loss, self.settings.policy_delay),
         )
 
     def init(self, key: jax.Array) -> Tree:
@@ -60,7 +55,7 @@ class Td3:
     def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The actor's actions, and these with noise, clipped to [-1, 1]."""
         action = self.act(weights, obs)
-        noise = self.exploration_noise * jax.random.normal(key, action.shape)
+        noise = self.settings.exploration_noise * jax.random.normal(key, action.shape)
         return action, jnp.clip(action + noise, -1, 1)
 
     def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
@@ -73,16 +68,15 @@ class Td3:
         target_weights: Tree,
         batch: TransitionBatch,
         key: jax.Array,
-        rewards: jax.Array,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Squared TD errors with the lower target critic at a noisy target action (equation 14)."""
-        obs = control.last_obs(batch, rewards)
+        obs = control.last_obs(batch)
         action = self.act(target_weights, obs)
-        noise = self.target_noise * jax.random.normal(key, action.shape)
-        noise = jnp.clip(noise, -self.noise_clip, self.noise_clip)
+        noise = self.settings.target_noise * jax.random.normal(key, action.shape)
+        noise = jnp.clip(noise, -self.settings.noise_clip, self.settings.noise_clip)
         action = jnp.clip(action + noise, -1, 1)
         value = jnp.min(control.values(target_weights, obs, action), axis=0)
-        target = control.returns(batch, rewards, value, gamma=self.gamma)
+        target = control.returns(batch, value, gamma=self.gamma)
         return control.critic_loss(weights, batch, jax.lax.stop_gradient(target))
 
     def actor_loss(
@@ -91,10 +85,9 @@ class Td3:
         target_weights: Tree,
         batch: TransitionBatch,
         key: jax.Array,
-        rewards: jax.Array,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """What the first critic holds of the actor's actions, negated."""
-        del target_weights, key, rewards
+        del target_weights, key
         action = self.act(weights, batch.obs)
         both = jnp.concatenate([batch.obs, action])
         return -jnp.mean(mlp.apply(weights["critic1"], both)), {}

@@ -70,8 +70,7 @@ class TransitionBatch(NamedTuple):
         terminated: Boolean `[N, B]`.
         included: Boolean `[N, B]`: the step belongs to the same episode and has been taken; those
             that do come first, and the first always does.
-        next_obs: What was seen after each, `[N, obs_dim, B]`; where a step is not included, after
-            the last that is.
+        next_obs: What was seen after each, `[N, obs_dim, B]`; what was not, is anything.
     """
 
     obs: jax.Array
@@ -182,16 +181,19 @@ def read(ring: Transitions, lane: jax.Array, row: jax.Array, steps: int) -> Tran
 
     window = [at(k) for k in range(steps + 1)]
     included = [jnp.ones(row.shape, bool)]
-    next_obs = [window[1].obs]
     for k in range(1, steps):
-        goes_on = included[-1] & ~window[k].final & (row + k < ring.added[lane])
-        included.append(goes_on)
-        next_obs.append(jnp.where(goes_on[:, None], window[k + 1].obs, next_obs[-1]))
+        included.append(included[-1] & ~window[k].final & (row + k < ring.added[lane]))
     return TransitionBatch(
         obs=window[0].obs.T,
         action=window[0].action.T,
         reward=jnp.stack([each.reward for each in window[:-1]]),
         terminated=jnp.stack([each.terminated for each in window[:-1]]),
         included=jnp.stack(included),
-        next_obs=jnp.stack([each.T for each in next_obs]),
+        next_obs=jnp.stack([each.obs.T for each in window[1:]]),
     )
+
+
+def at_most(batch: TransitionBatch, steps: jax.Array) -> TransitionBatch:
+    """A batch of which no more than the first `steps` of each column are included."""
+    first = jnp.arange(len(batch.included))[:, None] < steps
+    return batch._replace(included=batch.included & first)

@@ -201,10 +201,11 @@ class ControlLearner:
         """Count an update, draw its batch, and a key for each part."""
         key, *keys = jax.random.split(state.key, 2 + len(self.algorithm.parts))
         draw_key, *keys = map(_fast, keys)
-        batch = transitions.read(
-            ring, *transitions.draw(ring, draw_key, self.batch_size), self.rewards
-        )
-        return state._replace(updates=state.updates + 1, key=key), batch, jnp.stack(keys)
+        lane, row = transitions.draw(ring, draw_key, self.batch_size)
+        batch = transitions.read(ring, lane, row, self.rewards)
+        state = state._replace(updates=state.updates + 1, key=key)
+        batch = transitions.at_most(batch, jnp.where(state.updates >= self.delay, self.rewards, 1))
+        return state, batch, jnp.stack(keys)
 
     def _gradients(
         self,
@@ -216,12 +217,11 @@ class ControlLearner:
     ) -> tuple[tuple[jax.Array, Scalars], Tree]:
         """A part's loss, what describes it, and its gradient in the part's own parameters."""
         targets = bind(state.target_params, _of_names(state.target_params, state.topology))
-        rewards = jnp.where(state.updates >= self.delay, self.rewards, 1)
         params, links = own
 
         def loss(params: Tree) -> tuple[jax.Array, Scalars]:
             weights = bind(state.params | params, state.topology | links)
-            return part.loss(weights, targets, batch, key, rewards)
+            return part.loss(weights, targets, batch, key)
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
