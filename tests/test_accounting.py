@@ -1,7 +1,8 @@
 """Size and FLOP accounting against MAST's Table 1 and counts worked out by hand."""
 
+import itertools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import jax
@@ -10,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from sparl.algorithms import make_control
+from sparl.config import CONTROL, TEAM, defaults
 from sparl.errors import InputError
 from sparl.nets import agent, qmix_mixer
+from sparl.spec import ControlSpec
 from sparl.study.paper_table import MAPS, PAPER_ROWS, compare, comparison_table
+from sparl.topology import by_name, weight_shapes
 from sparl.topology.accounting import (
-    ALGORITHMS,
     Accounting,
     Layer,
     account,
+    account_control,
     agent_layers,
     central_mixer_layers,
     qmix_mixer_layers,
@@ -186,7 +191,7 @@ def test_widths_are_honoured():
         assert account_map("ow-qmix", "3m", **{width: 8}).dense.parameters < base.parameters
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", TEAM)
 def test_without_sparsity_every_ratio_is_one(algorithm):
     accounting = account_map(algorithm, "2s3z", sparsity=0.0)
     assert accounting.sparse == accounting.dense
@@ -195,7 +200,7 @@ def test_without_sparsity_every_ratio_is_one(algorithm):
 
 
 @given(
-    algorithm=st.sampled_from(ALGORITHMS),
+    algorithm=st.sampled_from(TEAM),
     steps=st.lists(st.integers(0, 999), min_size=2, max_size=2, unique=True).map(sorted),
 )
 def test_ratios_fall_as_sparsity_rises(algorithm, steps):
@@ -309,3 +314,40 @@ def test_table_shows_printed_beside_computed_in_80_columns():
         *(".100", ".1002", "+.0002"),
         *(".100", ".1000", "+.0000"),
     ]
+
+
+@pytest.mark.parametrize("algorithm", CONTROL)
+def test_parameters_of_control_are_those_of_the_networks(algorithm):
+    config = replace(defaults(algorithm), algorithm=algorithm)
+    params = jax.eval_shape(make_control(ControlSpec(17, 6, 1000), config).init, jax.random.key(0))
+    names = list(weight_shapes(params))
+    counted = account_control(
+        algorithm, obs_dim=17, action_dim=6, densities=dict.fromkeys(names, 0.5)
+    )
+    params.pop("temperature", None)  # One number that is no part of a network.
+    sizes = {name: leaf.size for name, leaf in by_name(params).items()}
+    assert counted.parameters["dense"] == sum(sizes.values())
+    weights = sum(sizes[name] for name in names)
+    assert counted.parameters["sparse"] == sum(sizes.values()) - weights // 2
+    with pytest.raises(InputError, match="missing critic2/2/w"):
+        account_control(
+            algorithm, obs_dim=17, action_dim=6, densities=dict.fromkeys(names[:-1], 0.5)
+        )
+
+
+def test_flops_of_control_by_hand():
+    widths = {"actor": (3, 4, 4, 2), "critic1": (5, 4, 4, 1), "critic2": (5, 4, 4, 1)}
+
+    def forward(name):
+        return sum((2 * i - 1) * o for i, o in itertools.pairwise(widths[name]))
+
+    ones = {f"{name}/{i}/w": 1.0 for name in widths for i in range(3)}
+    td3 = account_control("td3", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
+    # Both critics learn and value a target action; every second time the actor through the first.
+    expected = 2 * 4 * forward("critic1") + forward("actor")
+    expected += (3 * forward("actor") + 3 * forward("critic1")) / 2
+    assert td3.train_flops == expected
+    assert td3.test_flops == forward("actor")
+    widths["actor"] = (3, 4, 4, 4)
+    sac = account_control("sac", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
+    assert sac.train_flops == 2 * (4 + 3) * forward("critic1") + (1 + 3) * forward("actor")

@@ -124,22 +124,54 @@ def test_steps_go_into_the_log_once_and_come_back(tmp_path):
             np.testing.assert_array_equal(own[0, lane, places], leaf[0, lane, places])
 
 
-def test_a_run_goes_on(tmp_path, monkeypatch):
-    config = pendulum("td3", "ds", total_steps=2400)
+def plain(state):
+    """A learner as arrays."""
+    return jax.tree.map(
+        lambda x: np.array(
+            jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        ),
+        state.learner,
+    )
+
+
+@pytest.mark.parametrize(("workers", "num_envs"), [("local", 1), ("process", 2)])
+def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
+    config = pendulum("td3", "ds", total_steps=2400, workers=workers, num_envs=num_envs)
     config = dataclasses.replace(config, checkpoint_every=600)
-    whole = loop._Run._chunk
+    chunk, save = loop._Run._chunk, loop._Run._save
+    saved, resumed = [], []
 
     def stopping(run, state):
         if run.books.env_steps == 1400:
             raise KeyboardInterrupt
-        return whole(run, state)
+        return chunk(run, state)
+
+    def saving(run, state):
+        save(run, state)
+        saved.append((plain(run._portable(state)), jax.tree.map(np.array, state.ring)))
 
     monkeypatch.setattr(loop._Run, "_chunk", stopping)
+    monkeypatch.setattr(loop._Run, "_save", saving)
     with pytest.raises(loop.RunInterruptedError, match=r"continues from .* env step 1200"):
         loop.train(config, run_dir=tmp_path / "run")
-    monkeypatch.setattr(loop._Run, "_chunk", whole)
+
+    def looking(run, state):
+        if not resumed:
+            portable = run._portable(state)
+            resumed.append((plain(portable), jax.tree.map(np.array, state.ring)))
+        return chunk(run, state)
+
+    monkeypatch.setattr(loop._Run, "_chunk", looking)
+    monkeypatch.setattr(loop._Run, "_save", save)
     result = loop.resume(tmp_path / "run")
     assert (result.env_steps, result.updates) == (2400, 1400)
+    (learner, ring), (own_learner, own_ring) = resumed[0], saved[-1]
+    jax.tree.map(np.testing.assert_array_equal, learner, own_learner)
+    for lane in range(num_envs):
+        end = own_ring.added[0, lane]
+        assert end > 1200 / num_envs
+        for found, expected in zip(ring.rows, own_ring.rows, strict=True):
+            np.testing.assert_array_equal(found[0, lane, :end], expected[0, lane, :end])
     steps = [line["env_steps"] for line in metrics(tmp_path / "run")]
     assert steps == sorted(steps)
 

@@ -10,7 +10,7 @@ import pytest
 
 from sparl.algorithms import ALGORITHMS
 from sparl.compute import native
-from sparl.config import NetworkConfig
+from sparl.config import TEAM, NetworkConfig
 from sparl.methods import METHODS
 from sparl.topology import RULES, WHOLE, by_name
 from sparl.train import team_program
@@ -24,6 +24,10 @@ NETWORKS = {
     "ow-qmix": dataclasses.replace(CONFIG.network, central_embed=8),
     "cw-qmix": dataclasses.replace(CONFIG.network, central_embed=8),
 }
+
+
+def test_algorithms_of_teams_are_those_that_settings_speak_of():
+    assert tuple(ALGORITHMS) == TEAM
 
 
 def cells():

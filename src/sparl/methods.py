@@ -11,8 +11,9 @@ from operator import attrgetter
 from typing import Any
 
 from sparl import targets
+from sparl.checks import check
 from sparl.compute import FORMS
-from sparl.config import CONTROL, FROM_METHOD, Config, check, defaults
+from sparl.config import CONTROL, FROM_METHOD, TEAM, Config, defaults
 from sparl.errors import InputError, unknown_name
 from sparl.replay import DRAWS
 from sparl.targets import SUBSPACE_SOFTMAX
@@ -50,9 +51,6 @@ METHODS = {
 
 AGENTS = ("shared", "separate")
 """Whose an agent network is."""
-
-TEAM = ("qmix", "vdn", "ow-qmix", "cw-qmix", "res")
-"""The algorithms of teams."""
 
 USED_BY = {
     **dict.fromkeys(

@@ -19,9 +19,8 @@ that its authors counted so; for the size of WQMIX other numbers of copies fit a
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sparl.config import TEAM
 from sparl.errors import InputError, unknown_name
-
-ALGORITHMS = ("qmix", "vdn", "ow-qmix", "cw-qmix", "res")
 
 
 @dataclass(frozen=True)
@@ -176,7 +175,7 @@ def account(
     """Counts the parameters and FLOPs of a learner (MAST, B.4 and Table 1).
 
     Args:
-        algorithm: One of `ALGORITHMS`.
+        algorithm: One of `sparl.config.TEAM`.
         obs_dim: Width of one agent's observation, without its last action and id.
         state_dim: Width of the global state; VDN has no use for it.
         num_actions: Actions per agent.
@@ -194,8 +193,8 @@ def account(
         InputError: If a name is unknown, a width is not positive, a layer's density is missing, or
             a fraction lies outside its range.
     """
-    if algorithm not in ALGORITHMS:
-        raise unknown_name("algorithm", algorithm, ALGORITHMS)
+    if algorithm not in TEAM:
+        raise unknown_name("algorithm", algorithm, TEAM)
     if state_dim is None:
         if algorithm != "vdn":
             raise InputError(f"{algorithm} mixes by the global state: pass its width, state_dim")

@@ -63,13 +63,10 @@ class ControlPlayer:
 
     def record(self) -> "ControlRecorder":
         """For the next chunk."""
-        return ControlRecorder(self._zeros())
+        return ControlRecorder(self.nothing())
 
-    def finished_shapes(self) -> Played:
-        """Shapes and types of what is finished, with a leading axis for its one seed."""
-        return jax.eval_shape(lambda: jax.tree.map(lambda x: jnp.asarray(x)[None], self._zeros()))
-
-    def _zeros(self) -> Played:
+    def nothing(self) -> Played:
+        """Zeros for a chunk, without an axis of seeds."""
         chunk, envs = self._config.chunk, self._config.num_envs
         shape = (envs, 2 * chunk + 1)
         return Played(

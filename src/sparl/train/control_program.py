@@ -1,6 +1,5 @@
 """The program of continuous control: actors and critics, single steps, an update for each."""
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -67,9 +66,10 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     counts = dense(params)
     if config.topology.kind not in WHOLE:
         counts = link_count_tree(params, config.sparsity, *links)
-    form = choose(config.compute, _sparsity(params, counts), SPARSE_FROM)
+    densities, sparsity = _densities(params, counts)
+    form = choose(config.compute, sparsity, SPARSE_FROM)
     learner = _learner(config, algorithm, counts)
-    host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config, _start(config))
+    host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config)
     seeds = config.num_seeds
 
     def from_masked(state: LearnerState) -> LearnerState:
@@ -113,14 +113,14 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
         to_masked=jit(learner.to_masked),
         from_masked=jit(from_masked),
         counts=counts,
-        sparsity=_sparsity(params, counts),
+        sparsity=sparsity,
         cadence=Cadence(
             evolve=min(learner.intervals.values(), default=None),
             review=config.replay.review_interval if dynamic else None,
         ),
         due=partial(_due, config.control.random_steps),
         exploration=_unsaid,
-        accounting=partial(_accounting, config, spec, counts, params),
+        accounting=partial(_accounting, config, spec, densities),
         arguments=partial(_arguments, host, dynamic=dynamic, evolves=bool(learner.intervals)),
         check_ring=lambda ring: check_memory(ring, ring.rows.reward.shape[-1]),
     )
@@ -139,11 +139,12 @@ def _links(config: Config) -> Links:
     return distribution, dict.fromkeys(algorithms.CRITICS, critics)
 
 
-def _sparsity(params: Tree, counts: Tree) -> float:
-    """The share of all weights that are absent."""
+def _densities(params: Tree, counts: Tree) -> tuple[dict[str, float], float]:
+    """The share of each weight's links that are there, and that of all links that are not."""
     sizes = {name: rows * columns for name, (rows, columns) in weight_shapes(params).items()}
     links = sizes | by_name(counts)
-    return 1 - sum(links.values()) / sum(sizes.values())
+    densities = {name: links[name] / size for name, size in sizes.items()}
+    return densities, 1 - sum(links.values()) / sum(sizes.values())
 
 
 def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner:
@@ -188,18 +189,6 @@ def _networks(params: Tree) -> Tree:
     }
 
 
-def _start(config: Config) -> Any:
-    envs.check_workers(config.workers)
-    most = config.num_envs if config.workers == "ray" else os.cpu_count() or 1
-    return partial(
-        envs.Workers,
-        config.env,
-        count=min(config.num_envs, config.num_workers or most),
-        kind=config.workers,
-        timeout=config.env_timeout,
-    )
-
-
 def _due(
     random_steps: int, episodes: np.ndarray, finished: np.ndarray, env_steps: int, steps: int
 ) -> np.ndarray:
@@ -223,19 +212,16 @@ def _unsaid(env_steps: int) -> dict[str, float]:
 def _accounting(
     config: Config,
     spec: ControlSpec,
-    counts: Tree,
-    params: Tree,
+    wanted: Mapping[str, float],
     densities: Mapping[str, float] | None = None,
 ) -> Accounting:
-    sizes = {name: rows * columns for name, (rows, columns) in weight_shapes(params).items()}
-    links = sizes | by_name(counts)
     return account_control(
         config.algorithm,
         obs_dim=spec.obs_dim,
         action_dim=spec.action_dim,
         hidden=config.network.hidden,
         policy_delay=config.control.policy_delay,
-        densities=densities or {name: links[name] / size for name, size in sizes.items()},
+        densities=densities or wanted,
     )
 
 
@@ -248,7 +234,7 @@ def _arguments(
     count = jax.ShapeDtypeStruct((), jnp.int32)
     counts, due = jax.ShapeDtypeStruct(seeds, jnp.int32), jax.ShapeDtypeStruct(seeds, bool)
     found: dict[str, tuple] = {
-        "store": (ring, host.player.finished_shapes(), count),
+        "store": (ring, host.finished_shapes(), count),
         "learn": (learner, ring, counts, count),
         "diagnose": (learner, ring),
     }

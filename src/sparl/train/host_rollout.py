@@ -1,8 +1,8 @@
 """Play on environments that worker processes step, while the learner learns."""
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -111,8 +111,8 @@ class Player(Protocol):
         """For the next chunk."""
         ...
 
-    def finished_shapes(self) -> Any:
-        """Shapes and types of what `collect` returns, with a leading axis for its one seed."""
+    def nothing(self) -> Any:
+        """What a recorder of a chunk begins with: zeros for it to write into."""
         ...
 
 
@@ -128,7 +128,6 @@ class HostRollout:
         spec: Sizes of the environment.
         player: Decides what is done.
         config: The resolved configuration, of one seed.
-        start_workers: Makes the workers, when they are first needed.
 
     Attributes:
         player: The player.
@@ -139,13 +138,11 @@ class HostRollout:
         spec: EnvSpec | ControlSpec,
         player: Player,
         config: Config,
-        start_workers: Callable[[], Workers],
     ):
         self.player = player
         self._config = config
         self._can_win = isinstance(spec, EnvSpec)
         self._reward_scale = config.reward_scale or spec.reward_scale
-        self._start_workers = start_workers
         self._workers: Workers | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollout")
         self._closing = threading.Event()
@@ -168,6 +165,12 @@ class HostRollout:
     def init(self, key: jax.Array) -> HostRolloutState:
         """Before the first step."""
         return HostRolloutState(key, jnp.zeros((), jnp.int32))
+
+    def finished_shapes(self) -> Any:
+        """Shapes and types of what `collect` returns, with a leading axis for its one seed."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), self.player.nothing()
+        )
 
     def collect(
         self, params: Tree, topology: Topology, state: HostRolloutState
@@ -230,7 +233,15 @@ class HostRollout:
         if self._closing.is_set():
             raise SparlError("the environments are closed")
         if self._workers is None:
-            self._workers = self._start_workers()
+            config = self._config
+            # Whoever has a cluster has one for all of them.
+            most = config.num_envs if config.workers == "ray" else os.cpu_count() or 1
+            self._workers = Workers(
+                config.env,
+                count=min(config.num_envs, config.num_workers or most),
+                kind=config.workers,
+                timeout=config.env_timeout,
+            )
         return self._workers
 
     def _decide(

@@ -160,14 +160,15 @@ def build(config: Config) -> Program:
     The process keeps freed memory from now on; see `sparl.compute.memory`.
 
     Raises:
-        InputError: If the environment is unknown or not for the algorithm, or `config.compute` not
-            possible.
+        InputError: If the environment is unknown or not for the algorithm, or `config.compute` or
+            `config.workers` not possible.
     """
     # They make a `Program`, and are each half of what would be too long for one file.
     from sparl.train import control_program, team_program  # noqa: PLC0415
 
     keep_freed()
     native.unavailable()  # A kernel reads batches in every form: what is wrong is raised now.
+    envs.check_workers(config.workers)
     env = envs.make(config.env)
     if config.algorithm in CONTROL:
         return control_program.build(config, env)

@@ -47,15 +47,12 @@ class TeamPlayer:
 
     def record(self) -> "TeamRecorder":
         """For the next chunk, which begins with the rows that came before it."""
-        recorder = TeamRecorder(self._zeros(), self._spec.episode_limit, self._history)
+        recorder = TeamRecorder(self.nothing(), self._spec.episode_limit, self._history)
         self._history = recorder.done.rows
         return recorder
 
-    def finished_shapes(self) -> Finished:
-        """Shapes and types of what is finished, with a leading axis for its one seed."""
-        return jax.eval_shape(lambda: jax.tree.map(lambda x: jnp.asarray(x)[None], self._zeros()))
-
-    def _zeros(self) -> Finished:
+    def nothing(self) -> Finished:
+        """Zeros for a chunk, without an axis of seeds."""
         limit, chunk, envs = self._spec.episode_limit, self._config.chunk, self._config.num_envs
 
         def rows(count: int) -> Step:

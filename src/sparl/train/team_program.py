@@ -1,6 +1,5 @@
 """The program of a team: agents whose Q-values are mixed, whole episodes, updates as these end."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -163,7 +162,7 @@ def _arguments(
         "sync_target": (learner, due),
     }
     if isinstance(rollout, HostRollout):
-        finished = rollout.player.finished_shapes()
+        finished = rollout.finished_shapes()
     else:
         _, finished = jax.eval_shape(collect, *online, playing)
         found["collect"] = (*online, playing)
@@ -226,7 +225,6 @@ def _rollout(
     algorithm: algorithms.Algorithm,
 ) -> Rollout | HostRollout:
     """What plays, by where the environment is stepped."""
-    envs.check_workers(config.workers)
     if isinstance(env, envs.HostEnv):
         env.close()  # Workers make their own.
         if config.num_seeds > 1:
@@ -234,16 +232,7 @@ def _rollout(
                 f"{config.env} is stepped on the host, where seeds cannot share a program: train "
                 "each by itself, with --seed"
             )
-        # Whoever has a cluster has one for all of them.
-        most = config.num_envs if config.workers == "ray" else os.cpu_count() or 1
-        start = partial(
-            envs.Workers,
-            config.env,
-            count=min(config.num_envs, config.num_workers or most),
-            kind=config.workers,
-            timeout=config.env_timeout,
-        )
-        return HostRollout(spec, TeamPlayer(spec, algorithm, config), config, start)
+        return HostRollout(spec, TeamPlayer(spec, algorithm, config), config)
     for name in ("workers", "num_workers", "env_timeout"):
         value, default = getattr(config, name), getattr(Config(), name)
         if value != default:
