@@ -17,6 +17,7 @@ from sparl.replay import transitions
 from sparl.replay.transitions import Row
 from sparl.topology import by_name
 from sparl.train.control_learner import _fast
+from sparl.train.control_program import optimizer
 from sparl.train.program import build
 
 needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
@@ -182,6 +183,20 @@ def test_a_step_is_that_of_adam_with_decay_on_the_drawn_batch():
         expected = optax.apply_updates(critic, steps[name])
         found = jax.tree.map(lambda x: x[0], after.params[name])
         jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), found, expected)
+
+
+def test_weights_decay_and_the_temperature_does_not():
+    program = program_of("sac", "dense", "auto")
+    params = program.init(program.seeds).learner.params
+    params = jax.tree.map(lambda x: jnp.full_like(x[0], 0.5), params)
+    decaying = optimizer(program.config)
+    for networks in (("critic1",), ("actor", "temperature")):
+        own = {name: params[name] for name in networks}
+        still = jax.tree.map(jnp.zeros_like, own)
+        steps, _ = decaying.update(still, decaying.init(own), own)
+        for name, tree in steps.items():
+            expected = name != "temperature"
+            assert all((leaf != 0).all() == expected for leaf in jax.tree.leaves(tree))
 
 
 def test_densities_are_those_of_ds_td3():

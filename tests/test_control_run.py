@@ -21,8 +21,6 @@ from sparl.train.checkpoint import CheckpointStore
 from sparl.train.program import build
 from test_transitions import Lanes
 
-pytestmark = pytest.mark.filterwarnings("ignore:compiler attribute:Warning")
-
 
 def pendulum(algorithm, method, **settings):
     config = defaults(algorithm, method)

@@ -81,3 +81,14 @@ def test_names_that_will_not_do(name, match):
 def test_spaces_that_will_not_do(views, actions, match):
     with pytest.raises(InputError, match=match):
         Gym(Spaces(views, actions), "gym:it")
+
+
+def test_mujoco_warns_and_leaves_no_file(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    env = envs.make("gym:HalfCheetah-v5")
+    assert not caplog.records
+    env.reset(0)
+    env._env.unwrapped.data.qvel[:] = 1e12
+    env.step(np.zeros(6))
+    assert "The simulation is unstable" in caplog.text
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Gymnasium's environments with continuous actions, MuJoCo's among them (Towers et al., 2024)."""
 
+import logging
+from importlib import import_module
 from typing import Any
 
 import gymnasium
@@ -77,6 +79,8 @@ def make(name: str) -> Gym:
     """
     called = f"gym:{name}"
     try:
+        if ".mujoco." in str(getattr(gymnasium.registry.get(name), "entry_point", "")):
+            import_module("mujoco").set_mju_user_warning(_warn)
         env = gymnasium.make(name)
     except (ImportError, gym_error.DependencyNotInstalled) as error:
         raise InputError(
@@ -92,6 +96,13 @@ def make(name: str) -> Gym:
 
 MAKERS = {"gym": make}
 """The one interface of this module."""
+
+
+def _warn(message: str) -> None:
+    """What MuJoCo would print and write into a file of the current folder."""
+    # What Gymnasium's models are made of is none of our users' business.
+    level = logging.DEBUG if "deprecated" in message else logging.WARNING
+    logging.getLogger(__name__).log(level, "MuJoCo: %s", message)
 
 
 def _seen(obs: np.ndarray, reward: float, *, terminated: bool, truncated: bool) -> TimeStep:

@@ -158,10 +158,7 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     delayed = config.target.delay * config.total_steps
     return ControlLearner(
         algorithm=algorithm,
-        optimizer=optax.chain(
-            optax.add_decayed_weights(settings.weight_decay, mask=_networks),
-            optax.adam(config.optimizer.lr),
-        ),
+        optimizer=optimizer(config),
         rule=rule,
         replaces=not ds,
         # Sokar et al. move the links of all networks at once; RLx2 counts each network's updates.
@@ -181,12 +178,19 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     )
 
 
-def _networks(params: Tree) -> Tree:
-    """What decays: all but SAC's temperature."""
-    return {
-        name: jax.tree.map(lambda _, name=name: name != "temperature", tree)
-        for name, tree in params.items()
-    }
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam, on gradients with the decay of all parameters but SAC's temperature."""
+
+    def decays(params: Tree) -> Tree:
+        return {
+            name: jax.tree.map(lambda _, name=name: name != "temperature", tree)
+            for name, tree in params.items()
+        }
+
+    return optax.chain(
+        optax.add_decayed_weights(config.control.weight_decay, mask=decays),
+        optax.adam(config.optimizer.lr),
+    )
 
 
 def _due(
