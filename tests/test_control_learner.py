@@ -125,10 +125,13 @@ def test_links_move_and_keep_their_number(algorithm, method, form):
         assert (moved > 0) != stays
         new = np.asarray(now[name] & ~mask)
         assert (by_name(after.params)[name][new] == 0).all()
-    online, targets = by_name(after.topology), by_name(after.target_params)
-    for name, values in targets.items():
-        if name in online:  # Targets are on the links of the online networks.
-            assert (values[~np.asarray(online[name])] == 0).all()
+    own = by_name(after.target_topology)  # Those of DS; others are on the online networks' links.
+    assert bool(own) == (method == "ds")
+    for name, values in by_name(after.target_params).items():
+        if name in now:
+            held = np.asarray(own.get(name, now[name]))
+            assert held.sum() == now[name].sum()
+            assert (values[~held] == 0).all()
     if waits:
         learner, _ = learn(program, learner, 3)
         again, _ = evolve(program, learner)
@@ -143,6 +146,83 @@ def test_ds_takes_its_step_and_then_moves_links_and_rigl_moves_links_instead():
         after = program.to_masked(evolve(program, learner)[0])
         biases = [state.params["critic1"]["0"]["b"] for state in (before, after)]
         assert (biases[0] != biases[1]).any() == steps
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_targets_of_ds_follow_everywhere_and_their_weakest_are_trimmed(form):
+    """As DS-TD3's code has it: a step of the whole matrix, then the smallest become zero."""
+    program = program_of("td3", "ds", form)
+    learner = program.init(program.seeds).learner
+    targets = by_name(jax.tree.map(np.array, program.to_masked(learner).target_params))
+    apart = 0
+    for update in range(1, 13):
+        evolves = update % 4 == 0
+        learner = evolve(program, learner)[0] if evolves else learn(program, learner, 1)[0]
+        now = jax.tree.map(np.asarray, program.to_masked(learner))
+        online, masks = by_name(now.params), by_name(now.topology)
+        for name, target in targets.items():
+            if update % 2:
+                continue
+            target += np.float32(0.005) * (online[name] - target)
+            if name in masks:
+                sizes = np.abs(target).ravel()
+                spare = np.count_nonzero(sizes) - masks[name].sum()
+                weakest = np.argsort(np.where(sizes > 0, sizes, np.inf))[: max(spare, 0)]
+                target.reshape(-1)[weakest] = 0
+        for name, found in by_name(now.target_params).items():
+            np.testing.assert_allclose(found, targets[name], atol=1e-7, err_msg=name)
+            if name in masks:
+                apart += (by_name(now.target_topology)[name] != masks[name]).sum()
+    assert apart > 0
+
+
+def test_the_last_change_of_ds_drops_links_of_each_sign_for_good():
+    program = program_of("td3", "ds", "masked", total_steps=25_100)
+    assert program.cadence.prune == 96  # 95 of 100 updates, and then the end of an interval.
+    learner, _ = learn(program, program.init(program.seeds).learner, 3)
+    before = jax.tree.map(np.array, program.to_masked(learner))
+    pruned, gone = program.prune(before)
+    masks, now, weights = map(by_name, (before.topology, pruned.topology, before.params))
+    fewer = by_name(program.at(96).counts)
+    for name, mask in masks.items():
+        left = np.asarray(now[name])
+        assert not (left & ~mask).any()
+        assert left.sum() == fewer[name] == mask.sum() - int(0.3 * mask.sum())
+        assert gone[name].item() == pytest.approx(1 - left.sum() / mask.sum())
+        for sign in (1, -1):
+            side = np.where(mask & (sign * weights[name] > 0), sign * weights[name], 0)
+            kept, dropped = side[left & (side > 0)], side[~left & (side > 0)]
+            assert abs(len(dropped) - 0.3 * (side > 0).sum()) < 2
+            assert dropped.max() < kept.min()
+    own = by_name(pruned.target_topology)
+    for name, values in by_name(pruned.target_params).items():
+        if name in own:
+            assert own[name].sum() == fewer[name]
+            assert (values[~own[name]] == 0).all()
+    moments = by_name(pruned.opt_state)
+    for name, left in now.items():
+        found = [x for key, x in moments.items() if key.endswith(name)]
+        assert len(found) == 2
+        assert all((x[~left] == 0).all() for x in found)
+    assert program.at(95) is program
+    assert program_of("td3", "ds", "masked", total_steps=25_090).cadence.prune is None
+
+
+@needs_kernels
+def test_kernels_learn_on_after_links_were_dropped():
+    states = []
+    for form in ("masked", "sparse"):
+        program = program_of("td3", "ds", form, total_steps=25_100)
+        learner, _ = learn(program, program.init(program.seeds).learner, 3)
+        learner, _ = program.prune(program.to_masked(learner))
+        after = program.at(96)
+        assert after.cadence.evolve is None
+        learner, _ = learn(after, after.from_masked(learner), 3)
+        states.append(after.to_masked(learner))
+    jax.tree.map(np.testing.assert_array_equal, states[0].topology, states[1].topology)
+    for part in ("params", "target_params", "opt_state"):
+        pair = (getattr(state, part) for state in states)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-4), *pair)
 
 
 def test_targets_follow_every_second_update_of_td3():

@@ -131,6 +131,9 @@ class ControlConfig:
     """TD3: its largest magnitude."""
     least: int = 100_000
     """Dynamic replay: steps that are never discarded (RLx2)."""
+    finish: float = 0.95
+    """ds: share of all updates after which the next change of the topology is the last, and only
+    drops links (DS-TD3: 925,000 of 975,000); 1 is never."""
 
 
 @dataclass(frozen=True)

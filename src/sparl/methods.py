@@ -68,10 +68,6 @@ USED_BY = {
         ),
         ("algorithm", TEAM),
     ),
-    **{
-        f"control.{name}": ("algorithm", CONTROL)
-        for name in ("random_steps", "tau", "weight_decay")
-    },
     "control.critic_sparsity": ("topology.kind", ("static", "set", "rigl", "ds")),
     "env_timeout": ("workers", ("process", "ray")),
     "num_workers": ("workers", ("process", "ray")),
@@ -80,6 +76,7 @@ USED_BY = {
         for name in ("policy_delay", "exploration_noise", "target_noise", "noise_clip")
     },
     "control.least": ("replay.kind", ("dynamic",)),
+    "control.finish": ("topology.kind", ("ds",)),
     "topology.lambdas": ("topology.distribution", ("lambda",)),
     "network.embed": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
     "network.hypernet": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
@@ -103,7 +100,8 @@ USED_BY = {
     "replay.review_interval": ("replay.kind", ("dynamic",)),
     "replay.threshold": ("replay.kind", ("dynamic",)),
 }
-"""Settings that only some parts look at: the choice, and the parts."""
+"""Settings that only some parts look at: the choice, and the parts. Those of `control` are for its
+algorithms alone, besides."""
 
 
 def resolve(config: Config) -> Config:
@@ -233,7 +231,9 @@ def _require_control(config: Config) -> None:
 
 def _require_used(config: Config) -> None:
     usual = defaults(config.algorithm, config.method)
-    for name, (choice, parts) in USED_BY.items():
+    control = [name for name in _settings(config) if name.startswith("control.")]
+    of_control = [(name, ("algorithm", CONTROL)) for name in control]
+    for name, (choice, parts) in [*of_control, *USED_BY.items()]:
         value, default = attrgetter(name)(config), attrgetter(name)(usual)
         chosen = attrgetter(choice)(config)
         if value != default and chosen not in parts:

@@ -9,7 +9,7 @@ from sparl.topology.accounting import Accounting, account, account_control
 from sparl.topology.budgets import agent_budgets
 from sparl.topology.distribution import DISTRIBUTIONS, by_lambdas, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
-from sparl.topology.ds import ds
+from sparl.topology.ds import ds, prune, trim
 from sparl.topology.evolve import RULES, WHOLE, Rule, carry_moments, evolve, move_links
 from sparl.topology.evolving import EvolvingState, evolving
 from sparl.topology.initial import (
@@ -47,9 +47,11 @@ __all__ = [
     "link_count_tree",
     "link_counts",
     "move_links",
+    "prune",
     "random_topology",
     "rigl",
     "set_",
+    "trim",
     "uniform",
     "weight_shapes",
 ]

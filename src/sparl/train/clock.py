@@ -22,10 +22,10 @@ class Clock:
         """Bring the books up to the present."""
         self._books.seconds = self._before + time.perf_counter() - self._begun
 
-    def compiled(self) -> None:
-        """Count all that has passed in this process as compilation."""
+    def compiled(self, begun: float) -> None:
+        """Count all since `time.perf_counter()` was `begun` as compilation."""
         self.read()
-        self._books.compile_seconds += self._books.seconds - self._before
+        self._books.compile_seconds += time.perf_counter() - begun
 
     def left(self, total_steps: int) -> float | None:
         """Seconds to go at the rate so far, once there is one."""

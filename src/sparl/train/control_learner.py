@@ -10,10 +10,20 @@ import jax.numpy as jnp
 import optax
 
 from sparl.algorithms.control import Control, Part
-from sparl.compute import Topology, Tree, bind, carry_over, dense, on_links, to_masked, to_sparse
+from sparl.compute import (
+    Topology,
+    Tree,
+    bind,
+    carry_over,
+    dense,
+    link_counts_of,
+    on_links,
+    to_masked,
+    to_sparse,
+)
 from sparl.replay import transitions
 from sparl.replay.transitions import TransitionBatch, Transitions
-from sparl.topology import Rule, carry_moments, move_links
+from sparl.topology import Rule, by_name, carry_moments, move_links, prune, trim
 from sparl.train.neurons import dormant, empty_neurons
 from sparl.train.updates import LearnerState, UpdateMetrics, series
 
@@ -27,8 +37,9 @@ Scalars = dict[str, jax.Array]
 class ControlLearner:
     """Trains one actor-critic algorithm from one ring of transitions.
 
-    Target networks follow the online ones slowly, on the same links: where these move, they take
-    along what they have there (RLx2, Tan et al., ICLR 2023).
+    Target networks follow the online ones slowly. They do so on the same links, and where these
+    move, they take along what they have there (RLx2, Tan et al., ICLR 2023); or on links of their
+    own, as many (DS-TD3, Sokar et al., IJCAI 2022; see `sparl.topology.trim`).
 
     Attributes:
         algorithm: Networks and losses.
@@ -44,6 +55,8 @@ class ControlLearner:
         batch_size: Steps of a batch.
         tau: How far the target networks move to the online ones.
         target_every: Updates between two such moves.
+        trim_every: Updates between two looks at the links of target networks that have links of
+            their own; `None` where they have the online networks'.
         threshold: Policy distance above which the oldest steps are discarded.
         least: Steps that are never discarded.
     """
@@ -59,20 +72,19 @@ class ControlLearner:
     batch_size: int
     tau: float
     target_every: int
+    trim_every: int | None
     threshold: float
     least: int
 
     def init(self, key: jax.Array, params: Tree, topology: Topology) -> LearnerState:
-        """Begin with `params` on `topology`, in any form, the target networks a copy.
-
-        The target networks have no topology of their own.
-        """
-        targets = {name: params[name] for name in self.algorithm.targets}
+        """Begin with `params` on `topology`, in any form, the target networks a copy."""
+        own = self.algorithm.targets if self.trim_every else ()
+        copy = partial(jax.tree.map, jnp.copy)
         return LearnerState(
             params=params,
             topology=topology,
-            target_params=jax.tree.map(jnp.copy, targets),
-            target_topology={},
+            target_params=copy({name: params[name] for name in self.algorithm.targets}),
+            target_topology=copy({name: topology[name] for name in own}),
             opt_state={
                 part.name: self.optimizer.init(_of(part, params)) for part in self.algorithm.parts
             },
@@ -174,6 +186,33 @@ class ControlLearner:
             "steps_kept": less.size,
         }
 
+    def prune(self, state: LearnerState, counts: Tree) -> tuple[LearnerState, dict[str, jax.Array]]:
+        """Drop links for good (DS-TD3's last change of the topology).
+
+        Args:
+            state: In the masked form.
+            counts: For each weight that lacks links how many stay; else `None`.
+
+        Returns:
+            The learner, and for each sparse layer the share of its links that are gone.
+        """
+        fraction = self.fraction(jnp.zeros((), jnp.int32))
+
+        def drop(weight: jax.Array, mask: jax.Array, count: int | None) -> jax.Array | None:
+            return None if count is None else prune(weight, mask, fraction, count)
+
+        topology = jax.tree.map(drop, state.params, state.topology, counts)
+        before, after = by_name(state.topology), by_name(topology)
+        gone = {name: 1 - jnp.sum(after[name]) / jnp.sum(mask) for name, mask in before.items()}
+        state = state._replace(
+            params=bind(state.params, topology),
+            topology=topology,
+            opt_state=self._moments(state, topology),
+        )
+        targets, own = self._trimmed(state)
+        state = state._replace(target_params=targets, target_topology=own)
+        return state, gone
+
     def policy_distance(self, state: LearnerState, ring: Transitions) -> jax.Array:
         """Half the mean squared distance of the oldest steps' best actions then and now (RLx2)."""
         rows, there = transitions.oldest(ring, REVIEWED * self.batch_size)
@@ -216,7 +255,7 @@ class ControlLearner:
         key: jax.Array,
     ) -> tuple[tuple[jax.Array, Scalars], Tree]:
         """A part's loss, what describes it, and its gradient in the part's own parameters."""
-        targets = bind(state.target_params, _of_names(state.target_params, state.topology))
+        targets = bind(state.target_params, _target_topology(state))
         params, links = own
 
         def loss(params: Tree) -> tuple[jax.Array, Scalars]:
@@ -282,10 +321,12 @@ class ControlLearner:
             gradients,
             fraction,
         )
-        followers = {
-            name: jax.tree.map(carry_over, targets[name], links[name], after[name])
-            for name in targets
-        }
+        followers = targets
+        if not self.trim_every:
+            followers = {
+                name: jax.tree.map(carry_over, targets[name], links[name], after[name])
+                for name in targets
+            }
         moves = state.updates % self.intervals[part.name] == 0
         own, opt_state, links, targets = _choose(
             moves, (*moved, after, followers), (*stepped, links, targets)
@@ -298,36 +339,82 @@ class ControlLearner:
     def _follow(self, state: LearnerState) -> LearnerState:
         """Let the target networks follow, where it is time."""
 
-        def follow(targets: Tree) -> Tree:
+        def follow(targets: Tree, own: Topology) -> tuple[Tree, Topology]:
             online = _of_names(targets, state.params)
-            return jax.tree.map(lambda t, p: t + self.tau * (p - t), targets, online)
+            if own:
+                links = _of_names(targets, state.topology)
+                online = jax.tree.map(carry_over, online, links, own)
+            return jax.tree.map(lambda t, p: t + self.tau * (p - t), targets, online), own
 
+        targets = (state.target_params, state.target_topology)
         due = state.updates % self.target_every == 0
-        targets = jax.lax.cond(due, follow, lambda targets: targets, state.target_params)
-        return state._replace(target_params=targets)
+        targets = jax.lax.cond(due, follow, lambda *same: same, *targets)
+        state = state._replace(target_params=targets[0], target_topology=targets[1])
+        if not self.trim_every:
+            return state
+        targets = jax.lax.cond(
+            state.updates % self.trim_every == 0,
+            lambda *_: self._trimmed(state),
+            lambda *same: same,
+            *targets,
+        )
+        return state._replace(target_params=targets[0], target_topology=targets[1])
+
+    def _trimmed(self, state: LearnerState) -> tuple[Tree, Topology]:
+        """Target networks that take up new links of the online ones in place of their weakest."""
+        names = state.target_params
+        counts = link_counts_of(state.target_params, state.target_topology)
+        params, topology = to_masked(
+            _of_names(names, state.params), _of_names(names, state.topology)
+        )
+        targets, own = to_masked(state.target_params, state.target_topology)
+
+        def grow(target: jax.Array, held: jax.Array | None, weight: jax.Array) -> jax.Array:
+            # What is new begins at zero and has gone its first share of the way.
+            return target if held is None else jnp.where(held, target, self.tau * weight)
+
+        def keep(
+            target: jax.Array, held: jax.Array | None, mask: jax.Array | None
+        ) -> jax.Array | None:
+            return None if held is None or mask is None else trim(target, held, mask)
+
+        grown = jax.tree.map(grow, targets, own, params)
+        kept = jax.tree.map(keep, grown, own, topology)
+        return to_sparse(bind(grown, kept), kept, counts)
 
     def _in_form(
         self, state: LearnerState, form: Callable[[Tree, Topology], tuple[Tree, Topology]]
     ) -> LearnerState:
         params, topology = form(state.params, state.topology)
-        targets, _ = form(state.target_params, _of_names(state.target_params, state.topology))
-        opt_state = {
+        targets, own = form(state.target_params, _target_topology(state))
+        return state._replace(
+            params=params,
+            topology=topology,
+            target_params=targets,
+            target_topology=own if self.trim_every else {},
+            opt_state=self._moments(state, topology),
+        )
+
+    def _moments(self, state: LearnerState, after: Topology) -> dict[str, Any]:
+        """The optimisers' states on other links, or on the same in another form."""
+        return {
             part.name: carry_moments(
                 self.optimizer,
                 state.opt_state[part.name],
                 _of(part, state.topology),
-                _of(part, topology),
+                _of(part, after),
             )
             for part in self.algorithm.parts
         }
-        return state._replace(
-            params=params, topology=topology, target_params=targets, opt_state=opt_state
-        )
 
 
 def _of(part: Part, tree: Tree) -> Tree:
     """What of a tree by networks is a part's."""
     return {name: tree[name] for name in part.networks if name in tree}
+
+
+def _target_topology(state: LearnerState) -> Topology:
+    return _of_names(state.target_params, state.topology | state.target_topology)
 
 
 def _of_names(names: Tree, tree: Tree) -> Tree:

@@ -41,6 +41,10 @@ SPARSE_FROM = 0.45
 """The sparsity from which on `auto` takes the kernels, which is lower than for teams as a batch has
 columns enough and there is little beside the products; docs/control.md has the measurements."""
 
+TRIMS = 10
+"""How often the target networks of DS look at their links between two changes of the topology; its
+code does at every step of theirs, which would take longer than the updates."""
+
 Links = tuple[Any, Mapping[str, tuple[float, ...]]]
 """How links are shared out: a distribution, and the sparsity of each network."""
 
@@ -66,10 +70,27 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     counts = dense(params)
     if config.topology.kind not in WHOLE:
         counts = link_count_tree(params, config.sparsity, *links)
+    host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config)
+    return _program(config, spec, algorithm, host, counts)
+
+
+def _program(
+    config: Config,
+    spec: ControlSpec,
+    algorithm: Control,
+    host: HostRollout,
+    counts: Tree,
+    *,
+    pruned: bool = False,
+) -> Program:
+    """The program of networks with so many links, before links are dropped for good or after."""
+    links = _links(config)
+    params = jax.eval_shape(algorithm.init, jax.random.key(0))
     densities, sparsity = _densities(params, counts)
     form = choose(config.compute, sparsity, SPARSE_FROM)
     learner = _learner(config, algorithm, counts)
-    host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config)
+    last = None if pruned else _last_change(config)
+    fewer = jax.tree.map(lambda count: count - int(config.topology.fraction * count), counts)
     seeds = config.num_seeds
 
     def from_masked(state: LearnerState) -> LearnerState:
@@ -115,15 +136,30 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
         counts=counts,
         sparsity=sparsity,
         cadence=Cadence(
-            evolve=min(learner.intervals.values(), default=None),
+            evolve=None if pruned else min(learner.intervals.values(), default=None),
             review=config.replay.review_interval if dynamic else None,
+            prune=last,
         ),
         due=partial(_due, config.control.random_steps),
         exploration=_unsaid,
         accounting=partial(_accounting, config, spec, densities),
-        arguments=partial(_arguments, host, dynamic=dynamic, evolves=bool(learner.intervals)),
+        arguments=partial(
+            _arguments, host, dynamic=dynamic, evolves=bool(learner.intervals) and not pruned
+        ),
         check_ring=lambda ring: check_memory(ring, ring.rows.reward.shape[-1]),
+        prune=jit(partial(learner.prune, counts=fewer)),
+        pruned=partial(_program, config, spec, algorithm, host, fewer, pruned=True),
     )
+
+
+def _last_change(config: Config) -> int | None:
+    """The update after which DS drops links for good, if training goes so far."""
+    if config.topology.kind != "ds":
+        return None
+    updates = config.total_steps - config.control.random_steps
+    interval = config.topology.interval
+    last = (int(config.control.finish * updates) // interval + 1) * interval
+    return last if config.control.finish < 1 and last <= updates else None
 
 
 def _jit(seeds: int, fn: Any, shared: tuple[int, ...] = (), **kwargs: Any) -> Any:
@@ -155,6 +191,7 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     def share(env_steps: jax.Array) -> jax.Array | float:
         return fraction if ds else cosine(env_steps / config.total_steps, start=fraction)
 
+    follows = max(part.every for part in algorithm.parts)
     delayed = config.target.delay * config.total_steps
     return ControlLearner(
         algorithm=algorithm,
@@ -172,7 +209,8 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         delay=round(delayed) if config.target.kind == "n_step" else 0,
         batch_size=config.replay.batch_size,
         tau=settings.tau,
-        target_every=max(part.every for part in algorithm.parts),
+        target_every=follows,
+        trim_every=follows * max(interval // (TRIMS * follows), 1) if ds else None,
         threshold=config.replay.threshold,
         least=settings.least,
     )

@@ -45,6 +45,7 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
     checkpoint = CheckpointStore(folder.checkpoints).restore(log=False)
     if checkpoint is None:
         raise SparlError(f"{run_dir} has no checkpoint yet; `sparl resume {run_dir}` trains on")
+    program = program.at(max(checkpoint.info["books"]["updates"]))
     learner = program.from_masked(snapshot.restore_learner(program.template, checkpoint))
     number = np.int32(_OFFSET + seed)
     try:

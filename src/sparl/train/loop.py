@@ -142,12 +142,9 @@ class _Run:
             begun = time.perf_counter()
             state = self._restore_or_begin()
             self.clock = Clock(self.books, begun)
-            # Links move, but their number never changes.
-            layers = layer_table(self.program, self._masks(state))
-            self.sparsity = measured_sparsity(layers)
             self.metrics = JsonlLogger(self.folder.metrics, self.books.metrics_bytes)
             try:
-                self._compile(state)
+                self._compile(state.learner, begun)
                 while self.books.env_steps < self.config.total_steps:
                     state = self._chunk(state)
                     self._look(state)
@@ -181,7 +178,7 @@ class _Run:
             if self.config.topology.from_:
                 given = ticket.kept(self.folder).topology(self.program)
             state = self.program.init(self.program.seeds, given)
-            save_masks(self.folder.topology, 0, self._masks(state))
+            save_masks(self.folder.topology, 0, self._masks(state.learner))
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
@@ -196,31 +193,34 @@ class _Run:
         self.saved = self.books.env_steps
         self.display.message(f"resuming at env step {self.books.env_steps}")
         state = snapshot.restore(self.program.template, checkpoint)
+        self.program = self.program.at(max(self.books.updates))
         return state._replace(learner=self.program.from_masked(state.learner))
 
     def _portable(self, state: TrainState) -> TrainState:
         """The state as checkpoints hold it: any machine can go on from it."""
         return state._replace(learner=self.program.to_masked(state.learner))
 
-    def _masks(self, state: TrainState) -> Topology:
-        return self._portable(state).learner.topology
+    def _masks(self, learner: LearnerState) -> Topology:
+        return self.program.to_masked(learner).topology
 
-    def _compile(self, state: TrainState) -> None:
+    def _compile(self, learner: LearnerState, begun: float) -> None:
         if self.config.compute == "auto" and self.program.form == "masked":
             if self.config.network.agents == "separate":
                 why = "the sparse kernels know one network for all agents"
             else:
                 why = native.unavailable() or "at this sparsity `auto` takes no sparse kernels"
             self.display.message(f"multiplying dense products by masks: {why}")
+        # Links move, but their number changes at a prune alone.
+        self.sparsity = measured_sparsity(layer_table(self.program, self._masks(learner)))
         self.display.message(
             f"compiling {self.config.algorithm} / {self.config.method} on {self.config.env} for "
             f"{self.program.form} compute, which takes half a minute or more"
         )
         self.program = self.program.compiled()
         if self.program.host:
-            self.program.host.warm_up(state.learner.params, state.learner.topology)
+            self.program.host.warm_up(learner.params, learner.topology)
         return_freed()
-        self.clock.compiled()
+        self.clock.compiled(begun)
 
     def _stop(self, state: TrainState) -> NoReturn:
         self._save(state)
@@ -235,7 +235,7 @@ class _Run:
             self._evaluate(state)
         self._save(state)
         self.store.wait()
-        result = summarise(self.program, self.books, self._masks(state))
+        result = summarise(self.program, self.books, self._masks(state.learner))
         result.save(self.folder.result)
         return result
 
@@ -267,10 +267,10 @@ class _Run:
         """
         env_steps = np.int32(self.books.env_steps)
         updates = np.asarray(self.books.updates)
-        evolve, copy, review = self.program.cadence
+        evolve, copy, review, prune = self.program.cadence
         due = np.zeros(len(todo), bool)
         if evolve:
-            due = (todo > 0) & (updates % evolve == evolve - 1)
+            due = (todo > 0) & (updates % evolve == evolve - 1) & (updates + 1 != (prune or 0))
         if due.any():
             learner, changed = self.program.evolve(learner, ring, env_steps, due)
             for seed in np.flatnonzero(due & ~np.isfinite(changed["loss"])).tolist():
@@ -281,7 +281,7 @@ class _Run:
             made = todo
             if evolve:
                 made = np.minimum(made, _steps_to(updates + 1, evolve))
-            for interval in (copy, review):
+            for interval in (copy, review, prune):
                 if interval:
                     made = np.minimum(made, _steps_to(updates, interval))
             learner, metrics = self.program.learn(learner, ring, made.astype(np.int32), env_steps)
@@ -290,7 +290,20 @@ class _Run:
         self.books.updates = (updates + made).tolist()
         if copy and (copies := (made > 0) & ((updates + made) % copy == 0)).any():
             learner = self.program.sync_target(learner, copies)
+        if prune and (updates + made == prune).any():
+            learner = self._prune(learner)
         return learner, made
+
+    def _prune(self, learner: LearnerState) -> LearnerState:
+        """Drop links for good, and go on with what is compiled for fewer."""
+        begun = time.perf_counter()
+        self.display.message("links are dropped for the last time, and none grow from now on")
+        learner, dropped = self.program.prune(self.program.to_masked(learner))
+        self._log(self.books.records("prune", dropped))
+        self.program = self.program.at(max(self.books.updates))
+        learner = self.program.from_masked(learner)
+        self._compile(learner, begun)
+        return learner
 
     def _review(self, learner: LearnerState, ring: Any, made: np.ndarray) -> Any:
         """Look through the replay of each seed whose last update ended an interval."""

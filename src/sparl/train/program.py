@@ -39,11 +39,17 @@ class Cadence(NamedTuple):
         evolve: The update changes the topology.
         copy: The target network is copied.
         review: The replay is looked through.
+        prune: After this update, and no other one, links are dropped for good.
     """
 
     evolve: int | None = None
     copy: int | None = None
     review: int | None = None
+    prune: int | None = None
+
+
+def _never(*_: Any) -> Any:
+    raise ValueError("this program has no prune")
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Program:
             number of an evaluation selects its random keys, which training never uses.
         to_masked: A learner to one whose weights are in the masked form; see `sparl.compute`.
         from_masked: And back to the form of this program.
-        counts: For each weight that lacks links, how many it has, which never changes; else `None`.
+        counts: For each weight that lacks links, how many it has, which does not change before the
+            prune; else `None`.
         sparsity: Share of all weights that are to be absent.
         cadence: What happens at which updates.
         due: `(episodes so far [S], episodes that a chunk has finished [S], env steps so far, env
@@ -82,6 +89,9 @@ class Program:
             name, beside those of the dense twin, which has the widths of the configuration.
         arguments: Shapes of a `TrainState` to those of the arguments of what is compiled, by name.
         check_ring: Refuses a ring, of which only shapes are looked at, that will not do.
+        prune: A learner in the masked form to one with fewer links, and the share of each layer's
+            links that were dropped; only where the cadence has a prune.
+        pruned: The program that goes on from there, on the same environments.
     """
 
     config: Config
@@ -108,6 +118,13 @@ class Program:
     accounting: Callable[..., Accounting]
     arguments: Callable[[TrainState], dict[str, tuple]]
     check_ring: Callable[[Any], None]
+    prune: Callable[[LearnerState], tuple[LearnerState, dict[str, jax.Array]]] = _never
+    pruned: "Callable[[], Program]" = _never
+
+    def at(self, updates: int) -> "Program":
+        """The program that a learner goes on with after so many updates."""
+        last = self.cadence.prune
+        return self if last is None or updates < last else self.pruned()
 
     @property
     def seeds(self) -> jax.Array:
