@@ -90,7 +90,7 @@ def _program(
     form = choose(config.compute, sparsity, SPARSE_FROM)
     learner = _learner(config, algorithm, counts)
     last = None if pruned else _last_change(config)
-    fewer = jax.tree.map(lambda count: count - int(config.topology.fraction * count), counts)
+    fewer = jax.tree.map(partial(_fewer, config.topology.fraction), params, counts)
     seeds = config.num_seeds
 
     def from_masked(state: LearnerState) -> LearnerState:
@@ -150,6 +150,11 @@ def _program(
         prune=jit(partial(learner.prune, counts=fewer)),
         pruned=partial(_program, config, spec, algorithm, host, fewer, pruned=True),
     )
+
+
+def _fewer(fraction: float, weight: jax.ShapeDtypeStruct, count: int | None) -> int | None:
+    """Links after the last change of DS; layers that have all keep them."""
+    return count if count in (None, weight.size) else count - int(fraction * count)
 
 
 def _last_change(config: Config) -> int | None:

@@ -91,7 +91,7 @@ class Program:
         check_ring: Refuses a ring, of which only shapes are looked at, that will not do.
         prune: A learner in the masked form to one with fewer links, and the share of each layer's
             links that were dropped; only where the cadence has a prune.
-        pruned: The program that goes on from there, on the same environments.
+        pruned: The program that goes on from there, on the same environments; it begins nothing.
     """
 
     config: Config
