@@ -4,6 +4,7 @@
     python benchmarks/matrix.py --maps 3m --seeds 1 --total-steps 500000 --folder runs/small
     python benchmarks/matrix.py --no-train
     python benchmarks/matrix.py --ablation --maps 2s3z --seeds 1
+    python benchmarks/matrix.py --maps 2s3z --methods dense "mast --target.omega 100"
     python benchmarks/matrix.py --record mine.json
 
 Each cell is a `sparl train` in a folder of its own. Interrupt it (Ctrl-C) whenever you like:
@@ -20,7 +21,7 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -69,6 +70,9 @@ MAST_BUT = (
     "mast --topology.kind static",
     "mast --topology.interval 2000",
     "mast --target.operator double_q",
+    "mast --target.alpha 5",
+    "mast --target.alpha 10",
+    "mast --target.omega 30",
     "mast --target.omega 100",
     "mast --target.kind one_step",
     "mast --target.burn-in 0",
@@ -267,6 +271,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/matrix"))
     parser.add_argument("--maps", nargs="+", default=["3m", "2s3z", "3s5z"])
     parser.add_argument("--algorithms", nargs="+", default=["qmix", "ow-qmix", "res"])
+    parser.add_argument("--methods", nargs="+", help="these instead of the tables' own")
     parser.add_argument("--seeds", type=int, default=3, help="0, 1, ...")
     parser.add_argument("--total-steps", type=int, default=1_000_000)
     parser.add_argument("--ablation", action="store_true", help="MAST with parts changed instead")
@@ -276,6 +281,8 @@ def main() -> None:
     args = parser.parse_args()
     known = ABLATION if args.ablation else MATRIX
     parts = [p for p in known if p.map_name in args.maps and p.algorithm in args.algorithms]
+    if args.methods:
+        parts = [replace(part, methods=tuple(args.methods)) for part in parts]
     runs = runs_of(parts, args.seeds, args.total_steps, args.folder)
     record = Record(args.record)
     if not args.no_train:
