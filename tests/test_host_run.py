@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from commands import figures, records, settings, steps_saved, wait_until
 from test_host_rollout import workers_of
@@ -88,6 +89,30 @@ def test_a_killed_ray_worker_costs_its_episode_alone(sparl, tmp_path, own_module
     assert "Ray lost its actor" in out
     train = [record for record in records(folder) if record["kind"] == "train"]
     assert 1 <= train[-1]["broken_episodes"] <= 2
+    assert train[-1]["env_steps"] == 2000
+
+
+@pytest.mark.slow
+def test_a_lost_ray_node_costs_its_episodes_alone(sparl, tmp_path, own_modules, monkeypatch):
+    folder = tmp_path / "run"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        options = flags("Slow", workers="ray", num_workers=2, total_steps=2000)
+        process = sparl.start("train", "--run-dir", folder, *options)
+        wait_until(lambda: steps_saved(folder), process)
+        cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        cluster.remove_node(node, allow_graceful=False)
+        out, err = process.communicate()
+    finally:
+        cluster.shutdown()
+    assert process.returncode == 0, err
+    assert "Ray lost its actor" in out
+    train = [record for record in records(folder) if record["kind"] == "train"]
+    assert train[-1]["broken_episodes"] >= 1
     assert train[-1]["env_steps"] == 2000
 
 
