@@ -7,28 +7,19 @@
     python benchmarks/matrix.py --maps 2s3z --methods dense "mast --target.omega 100"
     python benchmarks/matrix.py --record mine.json
 
-Each cell is a `sparl train` in a folder of its own. Interrupt it (Ctrl-C) whenever you like:
-started again it skips finished runs and resumes the others. One run trains per core, bound to it.
-What a finished run came to is added to a record, with the commit and the processor; runs that are
-recorded are not trained again. `benchmarks/matrix.json` is ours: the last command begins another.
+Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
+added to a record, with the commit and the processor; runs that are recorded are not trained again.
+`benchmarks/matrix.json` is ours: the last command begins another.
 """
 
 import argparse
-import fcntl
-import json
-import os
 import statistics
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
-from report import commit, processor, report
-
-from sparl.files import write_whole
+from report import report
+from runs import Record, Run, train
 
 MOST = ("dense", "mast", "rigl", "static", "rlx2")
 ALL = (*MOST, "set", "tiny")
@@ -89,127 +80,40 @@ ABLATION = [
 
 
 @dataclass(frozen=True)
-class Run:
-    """One seed of one method."""
+class Cell(Run):
+    """One seed of one method of one part."""
 
     part: Part
     method: str
-    seed: int
-    total_steps: int
-    folder: Path  # Its name tells the run from all others, and stands for it in the record.
-
-    def command(self) -> list[str]:
-        """What brings it to its end."""
-        sparl = [sys.executable, "-m", "sparl.cli"]
-        if (self.folder / "config.json").exists():
-            return [*sparl, "resume", str(self.folder)]
-        settings = {
-            "algorithm": self.part.algorithm,
-            "env": f"smax:{self.part.map_name}",
-            "seed": self.seed,
-            "total-steps": self.total_steps,
-            "run-dir": self.folder,
-        }
-        if self.method != "dense":
-            settings["sparsity"] = self.part.sparsity
-        flags = [f"--{name}={value}" for name, value in settings.items()]
-        return [*sparl, "train", "--method", *self.method.split(), *flags]
-
-    def outcome(self) -> dict[str, Any]:
-        """What the finished run came to."""
-        result = json.loads((self.folder / "result.json").read_text())
-        lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
-        return {
-            "env_steps": result["env_steps"],
-            "win_rate": result["win_rate"],
-            "return": result["return"],
-            "size_ratio": result["size_ratio"],
-            "train_flops_ratio": result["flops"]["train_ratio"],
-            "env_steps_per_second": result["env_steps_per_second"],
-            "curve": [
-                [line["env_steps"], line["win_rate"]] for line in lines if line["kind"] == "eval"
-            ],
-            "commit": commit(),
-            "processor": processor(),
-        }
 
 
-class Record:
-    """Outcomes of runs by their names, in a file that several processes may add to."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.outcomes: dict[str, dict[str, Any]] = self._read()
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
-
-    def add(self, run: Run) -> None:
-        """Keep what a finished run came to."""
-        with self.path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.outcomes = self._read() | {run.folder.name: run.outcome()}
-            names = sorted(self.outcomes)
-            lines = [f"  {json.dumps(n)}: {json.dumps(self.outcomes[n])}" for n in names]
-            write_whole(self.path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
-
-    def of(self, run: Run) -> dict[str, Any] | None:
-        """What a run came to, if it has ended."""
-        return self.outcomes.get(run.folder.name)
-
-
-def runs_of(parts: list[Part], seeds: int, total_steps: int, folder: Path) -> list[Run]:
+def cells_of(parts: list[Part], seeds: int, total_steps: int, folder: Path) -> list[Cell]:
     """Seed by seed, so that every cell has one before any has two."""
 
-    def run(part: Part, method: str, seed: int) -> Run:
+    def cell(part: Part, method: str, seed: int) -> Cell:
         words = "-".join(word.removeprefix("--") for word in method.split())
         name = f"{part.algorithm}-{part.map_name}-{words}-{seed}-{total_steps}"
-        return Run(part, method, seed, total_steps, folder / name)
+        settings = {
+            "algorithm": part.algorithm,
+            "env": f"smax:{part.map_name}",
+            "seed": seed,
+            "total-steps": total_steps,
+        }
+        if method != "dense":
+            settings["sparsity"] = part.sparsity
+        flags = ("--method", *method.split(), *(f"--{k}={v}" for k, v in settings.items()))
+        return Cell(folder / name, flags, part, method)
 
     return [
-        run(part, method, seed)
+        cell(part, method, seed)
         for part in parts
         for seed in range(seeds)
         for method in part.methods
     ]
 
 
-def train(runs: list[Run], record: Record) -> None:
-    """Bring all runs to their end, one per core at a time."""
-    cores: SimpleQueue[int] = SimpleQueue()
-    allowed = sorted(os.sched_getaffinity(0))
-    for core in allowed:
-        cores.put(core)
-
-    def one(run: Run) -> int:
-        if record.of(run):
-            return 0
-        if (run.folder / "result.json").exists():
-            record.add(run)
-            return 0
-        command = run.command()
-        core = cores.get()
-        print(f"core {core}: {run.folder}", flush=True)
-        run.folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with (run.folder.parent / f"{run.folder.name}.log").open("a") as log:
-                bound = ["taskset", "-c", str(core), *command]
-                code = subprocess.call(bound, stdout=log, stderr=log)
-        finally:
-            cores.put(core)
-        if code == 0:
-            record.add(run)
-        else:
-            print(f"{run.folder} ended with {code}: see {log.name}", flush=True)
-        return code
-
-    with ThreadPoolExecutor(len(allowed)) as pool:
-        if failed := sum(code != 0 for code in pool.map(one, runs)):
-            sys.exit(f"{failed} runs did not end; start again to resume them")
-
-
 def table(
-    parts: list[Part], runs: list[Run], record: Record
+    parts: list[Part], cells: list[Cell], record: Record
 ) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """What is there, as rows to print and as data."""
     shown, data = [], []
@@ -217,8 +121,8 @@ def table(
         found = {
             method: [
                 result
-                for run in runs
-                if (run.part, run.method) == (part, method) and (result := record.of(run))
+                for cell in cells
+                if (cell.part, cell.method) == (part, method) and (result := record.of(cell))
             ]
             for method in part.methods
         }
@@ -283,11 +187,11 @@ def main() -> None:
     parts = [p for p in known if p.map_name in args.maps and p.algorithm in args.algorithms]
     if args.methods:
         parts = [replace(part, methods=tuple(args.methods)) for part in parts]
-    runs = runs_of(parts, args.seeds, args.total_steps, args.folder)
+    cells = cells_of(parts, args.seeds, args.total_steps, args.folder)
     record = Record(args.record)
     if not args.no_train:
-        train(runs, record)
-    shown, data = table(parts, runs, record)
+        train(cells, record)
+    shown, data = table(parts, cells, record)
     if not shown:
         parser.error(f"{args.record} has no finished run yet")
     report("win rates are means of the last 20 evaluations", shown, {"rows": data}, args.json)

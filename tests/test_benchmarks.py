@@ -1,4 +1,4 @@
-"""The script that fills the results page, on a record of its own."""
+"""The scripts that fill the results page, on records of their own."""
 
 import importlib
 import json
@@ -11,25 +11,27 @@ import tyro
 from sparl.cli import Train
 from sparl.methods import resolve
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "matrix.py"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
-def matrix(*arguments):
-    command = [sys.executable, SCRIPT, *map(str, arguments)]
+def matrix(*arguments, script="matrix.py"):
+    command = [sys.executable, BENCHMARKS / script, *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, env={"COLUMNS": "200"}, check=False
     )
 
 
-def finished(folder, name, win_rate):
+def finished(folder, name, win_rate, returns=(1.0,)):
     """A run folder as training leaves it."""
     own = folder / name
     own.mkdir(parents=True)
-    result = {"env_steps": 5, "win_rate": win_rate, "return": 1.0, "size_ratio": 0.066}
+    result = {"env_steps": 5, "win_rate": win_rate, "return": returns[-1], "size_ratio": 0.066}
     result |= {"flops": {"train_ratio": 0.051}, "env_steps_per_second": 9.0}
     (own / "result.json").write_text(json.dumps(result))
-    line = {"kind": "eval", "env_steps": 5, "win_rate": win_rate}
-    (own / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    line = {"kind": "eval", "env_steps": 5}
+    line |= {} if win_rate is None else {"win_rate": win_rate}
+    lines = [json.dumps(line | {"return": each}) for each in returns]
+    (own / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
@@ -54,20 +56,20 @@ def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
 
 
 def test_a_record_may_be_shared(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    script = importlib.import_module("matrix")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script = importlib.import_module("runs")
     records = [script.Record(tmp_path / "record.json") for _ in range(2)]
     names = ["qmix-3m-dense-0-5", "qmix-3m-mast-0-5"]
     for record, name in zip(records, names, strict=True):
         finished(tmp_path, name, 0.5)
-        record.add(script.Run(script.MATRIX[0], "dense", 0, 5, tmp_path / name))
+        record.add(script.Run(tmp_path / name, ()))
     assert sorted(json.loads((tmp_path / "record.json").read_text())) == names
 
 
 def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
+    monkeypatch.syspath_prepend(BENCHMARKS)
     script = importlib.import_module("matrix")
-    runs = script.runs_of([*script.MATRIX, *script.ABLATION], 1, 5, tmp_path)
+    runs = script.cells_of([*script.MATRIX, *script.ABLATION], 1, 5, tmp_path)
     commands = {run.folder.name: run.command() for run in runs}
     assert len(set(map(tuple, commands.values()))) == len(commands)
     configs = {}
@@ -76,6 +78,21 @@ def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
         configs[name] = resolve(tyro.cli(Train, args=command[4:]).settings)
     changed = configs["qmix-2s3z-mast-target.operator-double_q-0-5"]
     assert (changed.method, changed.target.operator, changed.total_steps) == ("mast", "double_q", 5)
+
+
+def test_control_is_compared_by_returns_and_by_the_area_under_the_curve(tmp_path):
+    for seed in (0, 1):
+        for method, returns in {"dense": (2.0, 6.0), "ds": (4.0, 8.0)}.items():
+            name = f"sac-Hopper-v5-{method}-{seed}-5"
+            finished(tmp_path / "runs", name, None, [value + seed for value in returns])
+    cell = ("--envs", "Hopper-v5", "--algorithms", "sac", "--methods", "dense", "ds")
+    cell += ("--seeds", 2, "--total-steps", 5, "--record", tmp_path / "record.json")
+    done = matrix("--folder", tmp_path / "runs", *cell, script="mujoco.py")
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if " ds " in line)
+    # Areas of 6.5 and 4.5.
+    for text in ("sac Hopper-v5", "8 9", "144.4", "0.066"):
+        assert text in row
 
 
 def test_nothing_finished_is_said(tmp_path):

@@ -1,0 +1,131 @@
+"""Continuous control on MuJoCo, as Sokar et al. compare it: trains what is missing, and prints.
+
+    python benchmarks/mujoco.py
+    python benchmarks/mujoco.py --envs Hopper-v5 --algorithms sac --methods dense ds rlx2
+    python benchmarks/mujoco.py --record mine.json
+
+Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
+added to a record, with the commit and the processor; runs that are recorded are not trained again.
+`benchmarks/mujoco.json` is ours: the last command begins another. Dense runs have DS-TD3's batch,
+learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
+"""
+
+import argparse
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from report import report
+from runs import Record, Run, train
+
+
+@dataclass(frozen=True)
+class Cell(Run):
+    """One seed of one method."""
+
+    group: tuple[str, str]  # The environment and the algorithm.
+    method: str
+
+
+def cells_of(args: argparse.Namespace) -> list[Cell]:
+    """Seed by seed, so that every cell has one before any has two."""
+
+    def cell(env: str, algorithm: str, method: str, seed: int) -> Cell:
+        words = "-".join(word.removeprefix("--") for word in method.split())
+        settings = {
+            "algorithm": algorithm,
+            "env": f"gym:{env}",
+            "seed": seed,
+            "total-steps": args.total_steps,
+        }
+        flags = ("--method", *method.split(), *(f"--{k}={v}" for k, v in settings.items()))
+        name = f"{algorithm}-{env}-{words}-{seed}-{args.total_steps}"
+        return Cell(args.folder / name, flags, (env, algorithm), method)
+
+    return [
+        cell(env, algorithm, method, seed)
+        for env in args.envs
+        for algorithm in args.algorithms
+        for seed in range(args.seeds)
+        for method in args.methods
+    ]
+
+
+def area(result: dict[str, Any]) -> float:
+    """The area under a run's learning curve, as a mean return over its evaluations."""
+    return statistics.mean(score for _, score in result["curve"])
+
+
+def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
+    """What is there, as rows to print and as data."""
+    found: dict[tuple, list[dict[str, Any]]] = {}
+    for cell in cells:
+        if result := record.of(cell):
+            found.setdefault((cell.group, cell.method), []).append(result)
+    shown, data = [], []
+    for (group, method), results in found.items():
+        scores = [result["return"] for result in results]
+        areas = statistics.mean(map(area, results))
+        dense = found.get((group, "dense"))
+        row = {
+            "env": group[0],
+            "algorithm": group[1],
+            "method": method,
+            "env_steps": results[0]["env_steps"],
+            "returns": scores,
+            "mean": statistics.mean(scores),
+            "best": statistics.mean(max(score for _, score in r["curve"]) for r in results),
+            "percent_of_dense_area": 100 * areas / statistics.mean(map(area, dense))
+            if dense
+            else None,
+            "size_ratio": results[0]["size_ratio"],
+            "train_flops_ratio": results[0]["train_flops_ratio"],
+            "env_steps_per_second": [r["env_steps_per_second"] for r in results],
+        }
+        data.append(row)
+        share = row["percent_of_dense_area"]
+        shown.append(
+            {
+                "cell": f"{group[1]} {group[0]}",
+                "method": method,
+                "returns": " ".join(f"{score:.0f}" for score in scores),
+                "mean": f"{row['mean']:.0f}",
+                "std": f"{statistics.stdev(scores):.0f}" if len(scores) > 1 else "",
+                "best": f"{row['best']:.0f}",
+                "% of dense's area": "" if share is None else f"{share:.1f}",
+                "size": f"{row['size_ratio']:.3f}",
+                "FLOPs": f"{row['train_flops_ratio']:.3f}",
+                "env steps/s": f"{statistics.median(row['env_steps_per_second']):.0f}",
+            }
+        )
+    return shown, data
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/mujoco"))
+    parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v5"])
+    parser.add_argument("--algorithms", nargs="+", default=["td3"])
+    parser.add_argument("--methods", nargs="+", default=["dense", "static", "ds"])
+    parser.add_argument("--seeds", type=int, default=3, help="0, 1, ...")
+    parser.add_argument("--total-steps", type=int, default=300_000)
+    parser.add_argument("--no-train", action="store_true", help="only print what there is")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("--record", type=Path, default=Path(__file__).with_suffix(".json"))
+    args = parser.parse_args()
+    cells = cells_of(args)
+    record = Record(args.record)
+    if not args.no_train:
+        train(cells, record)
+    shown, data = table(cells, record)
+    if not shown:
+        parser.error(f"{args.record} has no finished run yet")
+    title = "returns are means of the last 20 evaluations, the area is under the learning curve"
+    report(title, shown, {"rows": data}, args.json)
+
+
+if __name__ == "__main__":
+    main()
