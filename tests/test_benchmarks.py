@@ -87,7 +87,7 @@ def test_control_is_compared_by_returns_and_by_the_area_under_the_curve(tmp_path
             finished(tmp_path / "runs", name, None, [value + seed for value in returns])
     cell = ("--envs", "Hopper-v5", "--algorithms", "sac", "--methods", "dense", "ds")
     cell += ("--seeds", 2, "--total-steps", 5, "--record", tmp_path / "record.json")
-    done = matrix("--folder", tmp_path / "runs", *cell, script="mujoco.py")
+    done = matrix("--folder", tmp_path / "runs", *cell, script="control_returns.py")
     assert done.returncode == 0, done.stderr
     (row,) = (line for line in done.stdout.splitlines() if " ds " in line)
     # Areas of 6.5 and 4.5.

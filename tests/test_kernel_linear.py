@@ -99,19 +99,26 @@ def test_half_floats_count_as_the_floats_they_stand_for(isa):
         jax.tree.map(np.testing.assert_array_equal, *found)
 
 
-def test_an_input_that_needs_no_gradient_costs_none():
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("columns", [1, 16, 100, 300])
+def test_a_gradient_that_nobody_needs_costs_nothing_and_changes_no_other(columns, relu):
     rng = np.random.default_rng(0)
-    links = links_of(random_mask(rng, (8, 8), 0.3))
-    values, x = normal(rng, links.column.shape), normal(rng, (8, 16))
+    links = links_of(random_mask(rng, (40, 24), 0.3))
+    primals = normal(rng, links.column.shape), normal(rng, (40,)), normal(rng, (24, columns))
 
-    def loss(values, x):
-        return jnp.sum(kernels.linear(values, jnp.zeros(8), x, links))
+    def loss(values, bias, x):
+        return jnp.sum(kernels.linear(values, bias, x, links, relu=relu) ** 2)
 
-    def wants_dx(argument):
-        text = str(jax.make_jaxpr(jax.grad(loss, argument))(values, x))
-        return re.search(r"wants_dx\W+(True|False)", text)[1]
-
-    assert (wants_dx(0), wants_dx(1)) == ("False", "True")
+    everything = jax.grad(loss, (0, 1, 2))(*primals)
+    for wanted in ((0,), (1,), (2,), (0, 2)):
+        alone = jax.grad(loss, wanted)
+        found = alone(*primals)
+        for index, gradient in zip(wanted, found, strict=True):
+            np.testing.assert_array_equal(gradient, everything[index])
+        text = str(jax.make_jaxpr(alone)(*primals))
+        for name, own in (("wants_dx", {2}), ("wants_dw", {0, 1})):
+            said = re.search(rf"{name}\W+(True|False)", text)[1]
+            assert said == str(bool(own & set(wanted)))
 
 
 def test_a_weight_without_links_leaves_the_bias():

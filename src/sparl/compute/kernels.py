@@ -43,23 +43,32 @@ def _linear(relu: bool, values: Any, bias: Any, x: Any, links: Any) -> jax.Array
 def _linear_forward(relu: bool, *primals: Any) -> tuple:
     values, bias, x, links = _plain(primals)
     y = linear(values, bias, x, links, relu=relu)
-    return y, (values, x, y if relu else None, links, _flag(primals[2].perturbed))
+    wants_dw = _flag(primals[0].perturbed or primals[1].perturbed)
+    return y, (values, x, y if relu else None, links, _flag(primals[2].perturbed), wants_dw)
 
 
 def _linear_backward(relu: bool, saved: tuple, dy: Any) -> tuple:
-    values, x, y, links, wants_dx = saved
-    if _is_zero(dy):
+    values, x, y, links, wants_dx, wants_dw = saved
+    wants_dx, wants_dw = wants_dx is not None, wants_dw is not None
+    if _is_zero(dy) or not (wants_dx or wants_dw):
         return None, None, None, None
-    wants_dx = wants_dx is not None
     outputs = (
-        jax.ShapeDtypeStruct(values.shape, jnp.float32),
-        jax.ShapeDtypeStruct(links.shape[:1], jnp.float32),
+        jax.ShapeDtypeStruct(values.shape if wants_dw else (0,), jnp.float32),
+        jax.ShapeDtypeStruct(links.shape[:1] if wants_dw else (0,), jnp.float32),
         jax.ShapeDtypeStruct(x.shape if wants_dx else (0,), jnp.float32),
     )
     dvalues, dbias, dx = call("sparl_linear_backward", outputs)(
-        values, x, y if relu else jnp.zeros(0), dy, *_arrays(links), relu=relu, wants_dx=wants_dx
+        values,
+        x,
+        y if relu else jnp.zeros(0),
+        dy,
+        *_arrays(links),
+        relu=relu,
+        wants_dx=wants_dx,
+        wants_dw=wants_dw,
     )
-    return dvalues, dbias, dx.astype(x.dtype) if wants_dx else None, None
+    dx = dx.astype(x.dtype) if wants_dx else None
+    return (dvalues, dbias, dx, None) if wants_dw else (None, None, dx, None)
 
 
 _linear.defvjp(_linear_forward, _linear_backward, symbolic_zeros=True)

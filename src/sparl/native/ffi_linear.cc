@@ -124,7 +124,7 @@ ffi::Error run_linear_forward(ffi::ThreadPool pool, const LinkBuffers& buffers, 
 template <class Index, class Input>
 ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers, Floats values,
                                ffi::AnyBuffer x, Floats y, Floats dy, bool relu, bool wants_dx,
-                               ffi::Result<Floats> dvalues, ffi::Result<Floats> dbias,
+                               bool wants_dw, ffi::Result<Floats> dvalues, ffi::Result<Floats> dbias,
                                ffi::Result<Floats> dx) {
   Linear<Index, Input> layer = {};
   if (values.dimensions().size() != 1) return invalid("values must have one dimension");
@@ -135,8 +135,12 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   SPARL_CHECK(check_same_columns("dy", dy.dimensions(), links.outputs, shape));
   if (relu) SPARL_CHECK(check_same_columns("y", y.dimensions(), links.outputs, shape));
   if (wants_dx) SPARL_CHECK(check_same_columns("dx", dx->dimensions(), links.inputs, shape));
-  SPARL_CHECK(check_shape("dvalues", *dvalues, {links.count}));
-  SPARL_CHECK(check_shape("dbias", *dbias, {links.outputs}));
+  if (wants_dw) {
+    SPARL_CHECK(check_shape("dvalues", *dvalues, {links.count}));
+    SPARL_CHECK(check_shape("dbias", *dbias, {links.outputs}));
+  } else if (!wants_dx) {
+    return invalid("a backward pass is to find a gradient, of the input or of the weight");
+  }
   layer.relu = relu;
   layer.columns = shape.columns;
 
@@ -150,11 +154,13 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   float* parts = shared + links.count;
   parallel_for(pool, cut.tasks(), [&](int64_t task) {
     float* own = scratch(kernels.backward_scratch(layer), 0);
-    float* dw = parts + cut.group(task) * size;
+    float* dw = wants_dw ? parts + cut.group(task) * size : nullptr;
     // All bands see the same gradients of outputs; the first sums them up.
-    float* db = cut.begin(task) == 0 ? dw + links.count : nullptr;
-    std::fill(dw + links.column_start[cut.begin(task)], dw + links.column_start[cut.end(task)],
-              0.0f);
+    float* db = dw && cut.begin(task) == 0 ? dw + links.count : nullptr;
+    if (dw) {
+      std::fill(dw + links.column_start[cut.begin(task)], dw + links.column_start[cut.end(task)],
+                0.0f);
+    }
     if (db) std::fill(db, db + links.outputs, 0.0f);
     cut.for_each(task, [&](Piece piece) {
       const int64_t in = piece.entry * links.inputs * shape.columns;
@@ -167,6 +173,7 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
       kernels.backward(part, piece.tile, own, dw, db);
     });
   });
+  if (!wants_dw) return ffi::Error::Success();
   add_up(pool, parts, cut.groups, size);
   transpose_back(pool, links, parts, dvalues->typed_data());
   std::copy(parts + links.count, parts + size, dbias->typed_data());
@@ -185,13 +192,13 @@ ffi::Error linear_forward(ffi::ThreadPool pool, Floats values, Floats bias, ffi:
 
 ffi::Error linear_backward(ffi::ThreadPool pool, Floats values, ffi::AnyBuffer x, Floats y,
                            Floats dy, Ints row_start, ffi::AnyBuffer column, Ints column_start,
-                           ffi::AnyBuffer row, Ints order, bool relu, bool wants_dx,
+                           ffi::AnyBuffer row, Ints order, bool relu, bool wants_dx, bool wants_dw,
                            ffi::Result<Floats> dvalues, ffi::Result<Floats> dbias,
                            ffi::Result<Floats> dx) {
   const LinkBuffers links{row_start, column, column_start, row, order};
   return dispatch(column, x, [&](auto index, auto input) {
     return run_linear_backward<decltype(index), decltype(input)>(
-        pool, links, values, x, y, dy, relu, wants_dx, dvalues, dbias, dx);
+        pool, links, values, x, y, dy, relu, wants_dx, wants_dw, dvalues, dbias, dx);
   });
 }
 
@@ -222,6 +229,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(SparlLinearBackward, sparl::linear_backward,
                                   .Arg<Floats>()
                                   .SPARL_BIND_LINKS.Attr<bool>("relu")
                                   .Attr<bool>("wants_dx")
+                                  .Attr<bool>("wants_dw")
                                   .Ret<Floats>()
                                   .Ret<Floats>()
                                   .Ret<Floats>());

@@ -1,12 +1,12 @@
 """Continuous control on MuJoCo, as Sokar et al. compare it: trains what is missing, and prints.
 
-    python benchmarks/mujoco.py
-    python benchmarks/mujoco.py --envs Hopper-v5 --algorithms sac --methods dense ds rlx2
-    python benchmarks/mujoco.py --record mine.json
+    python benchmarks/control_returns.py
+    python benchmarks/control_returns.py --envs Hopper-v5 --algorithms sac --methods dense ds rlx2
+    python benchmarks/control_returns.py --record mine.json
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
 added to a record, with the commit and the processor; runs that are recorded are not trained again.
-`benchmarks/mujoco.json` is ours: the last command begins another. Dense runs have DS-TD3's batch,
+`benchmarks/control_returns.json` is ours: the last command begins another. Dense runs have DS-TD3's batch,
 learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
 """
 
