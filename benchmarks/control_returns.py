@@ -6,8 +6,8 @@
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
 added to a record, with the commit and the processor; runs that are recorded are not trained again.
-`benchmarks/control_returns.json` is ours: the last command begins another. Dense runs have DS-TD3's batch,
-learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
+`benchmarks/control_returns.json` is ours: the last command begins another. Dense runs have DS-TD3's
+batch, learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
 """
 
 import argparse
