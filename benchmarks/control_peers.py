@@ -1,10 +1,10 @@
-"""What an env step of TD3 costs here, in CleanRL and in Stable-Baselines3, training whole.
+r"""What an env step of TD3 costs here, in CleanRL and in Stable-Baselines3, training whole.
 
     python -m venv sb3
     sb3/bin/pip install stable-baselines3 'gymnasium[mujoco]'
     git clone https://github.com/vwxyzjn/cleanrl
     python -m venv cleanrl/venv
-    cleanrl/venv/bin/pip install torch tyro tensorboard 'numpy<2' 'mujoco<3' \\
+    cleanrl/venv/bin/pip install torch tyro tensorboard 'numpy<2' 'mujoco<3' \
         'gymnasium[mujoco]==0.29.1'
     python benchmarks/control_peers.py --sb3 sb3/bin/python --cleanrl cleanrl
 

@@ -1,6 +1,6 @@
 """Stable-Baselines3's TD3 as `control_peers.py` times it; run with an installation that has it.
 
-python benchmarks/sb3_td3.py ENV ENV_STEPS BATCH_SIZE RANDOM_STEPS
+Its arguments are ENV, ENV_STEPS, BATCH_SIZE and RANDOM_STEPS.
 """
 
 import sys

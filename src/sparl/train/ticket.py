@@ -61,7 +61,8 @@ def draw(run_dir: str | Path, program: Program) -> Ticket:
         if (mask.sum(axis=(1, 2)) != counts[name]).any():
             raise InputError(
                 f"{name} has {mask[0].sum()} links in {run_dir}, and this run asks for "
-                f"{counts[name]}: pass that run's --sparsity and --topology.distribution"
+                f"{counts[name]}: pass that run's --sparsity and --topology.distribution (a run of "
+                "method ds has fewer at its end than at its start, but with --control.finish 1)"
             )
     seeds, own = len(next(iter(masks.values()))), program.config.num_seeds
     if seeds not in (1, own):
