@@ -10,8 +10,9 @@ r"""What an env step of TD3 costs here, in CleanRL and in Stable-Baselines3, tra
 
 Each program trains with two hidden layers of 256 and one update for each env step, twice: the
 difference between a longer and a shorter run has no start and no compilation in it. They take
-turns, so that ratios hold although the machine's speed drifts. CleanRL goes with the Gymnasium that
-it asks for, whose HalfCheetah is version 4.
+turns, so that ratios hold although the machine's speed drifts. RLx2's links move every 10,000
+updates, which is not reached. CleanRL goes with the Gymnasium that it asks for, whose HalfCheetah is
+version 4.
 """
 
 import os
@@ -71,7 +72,7 @@ def seconds(command: list[str], path: str) -> float:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | ({"PYTHONPATH": path} if path in command[1] else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

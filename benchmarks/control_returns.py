@@ -39,7 +39,7 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
             "seed": seed,
             "total-steps": args.total_steps,
         }
-        flags = ("--method", *method.split(), *(f"--{k}={v}" for k, v in settings.items()))
+        flags = (*(f"--{k}={v}" for k, v in settings.items()), "--method", *method.split())
         name = f"{algorithm}-{env}-{words}-{seed}-{args.total_steps}"
         return Cell(args.folder / name, flags, (env, algorithm), method)
 

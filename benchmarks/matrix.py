@@ -101,7 +101,7 @@ def cells_of(parts: list[Part], seeds: int, total_steps: int, folder: Path) -> l
         }
         if method != "dense":
             settings["sparsity"] = part.sparsity
-        flags = ("--method", *method.split(), *(f"--{k}={v}" for k, v in settings.items()))
+        flags = (*(f"--{k}={v}" for k, v in settings.items()), "--method", *method.split())
         return Cell(folder / name, flags, part, method)
 
     return [

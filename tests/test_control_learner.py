@@ -24,9 +24,9 @@ needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernel
 FORMS = ["masked", pytest.param("sparse", marks=needs_kernels)]
 
 
-def config_of(algorithm, method, form="masked", **settings):
+def config_of(algorithm, method, form="masked", interval=4, **settings):
     config = defaults(algorithm, method)
-    topology = {} if method == "dense" else {"interval": 4, "fraction": 0.3}
+    topology = {} if method == "dense" else {"interval": interval, "fraction": 0.3}
     if config.topology.distribution == "lambda":
         topology["lambdas"] = "1.2,4"
     return resolve(
@@ -156,20 +156,24 @@ def test_ds_takes_its_step_and_then_moves_links_and_rigl_moves_links_instead():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_targets_of_ds_follow_everywhere_and_their_weakest_are_trimmed(form):
-    """As DS-TD3's code has it: a step of the whole matrix, then the smallest become zero."""
-    program = program_of("td3", "ds", form)
+@pytest.mark.parametrize(("interval", "every"), [(4, 2), (40, 4)])
+def test_targets_of_ds_follow_and_their_weakest_are_trimmed(interval, every, form):
+    """With a look at each step as DS-TD3's code has it: all follow, the smallest become zero."""
+    program = program_of("td3", "ds", form, interval=interval)
     learner = program.init(program.seeds).learner
     targets = by_name(jax.tree.map(np.array, program.to_masked(learner).target_params))
+    held = by_name(plain(program, learner).target_topology)
     apart = 0
-    for update in range(1, 13):
-        evolves = update % 4 == 0
+    for update in range(1, interval + 10):
+        evolves = update % interval == 0
         learner = evolve(program, learner)[0] if evolves else learn(program, learner, 1)[0]
         now = plain(program, learner)
         online, masks = by_name(now.params), by_name(now.topology)
         for name in targets if update % 2 == 0 else ():
             target = targets[name] + np.float32(0.005) * (online[name] - targets[name])
-            if name in masks:
+            if name in masks and update % every:
+                target[~held[name]] = 0
+            elif name in masks:
                 sizes = np.abs(target).ravel()
                 spare = np.count_nonzero(sizes) - masks[name].sum()
                 weakest = np.argsort(np.where(sizes > 0, sizes, np.inf))[: max(spare, 0)]
@@ -177,8 +181,11 @@ def test_targets_of_ds_follow_everywhere_and_their_weakest_are_trimmed(form):
             targets[name] = target
         for name, found in by_name(now.target_params).items():
             np.testing.assert_allclose(found, targets[name], atol=1e-7, err_msg=name)
-            if name in masks:
-                apart += (by_name(now.target_topology)[name] != masks[name]).sum()
+        before, held = held, by_name(now.target_topology)
+        for name, mask in held.items():
+            apart += (mask != masks[name]).sum()
+            if update % every:
+                np.testing.assert_array_equal(mask, before[name])
     assert apart > 0
 
 
@@ -216,7 +223,13 @@ def test_the_last_change_of_ds_drops_links_of_each_sign_for_good():
         assert len(found) == 2
         assert all((x[~left] == 0).all() for x in found)
     assert program.at(95) is program
-    assert program_of("td3", "ds", "masked", total_steps=25_010).cadence.prune is None
+    # Not at the last update, and not after it.
+    for steps in (25_010, 25_020):
+        assert program_of("td3", "ds", "masked", total_steps=steps).cadence.prune is None
+    densities = {name: fewer[name] / masks[name].size for name in masks}
+    accounts = program.accounting(), program.at(96).accounting(densities)
+    assert accounts[0].flops["train_sparse"] == accounts[1].flops["train_sparse"]
+    assert accounts[0].flops["test_sparse"] > accounts[1].flops["test_sparse"]
 
 
 @needs_kernels

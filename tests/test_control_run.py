@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 from sparl import cli
 from sparl.compute import native
-from sparl.config import Config, NetworkConfig, defaults
+from sparl.config import Config, ControlConfig, NetworkConfig, defaults
 from sparl.envs import TimeStep
 from sparl.errors import InputError
 from sparl.methods import resolve
@@ -18,6 +19,7 @@ from sparl.replay import transitions
 from sparl.spec import ControlSpec
 from sparl.train import evaluation, loop, snapshot
 from sparl.train.checkpoint import CheckpointStore
+from sparl.train.masks import load_masks
 from sparl.train.program import build
 from test_transitions import Lanes
 
@@ -140,7 +142,9 @@ def plain(state):
 @pytest.mark.parametrize(("workers", "num_envs"), [("local", 1), ("process", 2)])
 def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     config = pendulum("td3", "ds", total_steps=2400, workers=workers, num_envs=num_envs)
-    config = dataclasses.replace(config, checkpoint_every=600)
+    # Links are dropped for good after update 1000, at env step 2000.
+    control = dataclasses.replace(config.control, finish=0.6)
+    config = dataclasses.replace(config, checkpoint_every=600, control=control)
     chunk, save = loop._Run._chunk, loop._Run._save
     saved, resumed = [], []
 
@@ -176,7 +180,13 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     assert evaluation.evaluate(tmp_path / "run", episodes=1)["env_steps"] == 2200
     result = loop.resume(tmp_path / "run")
     assert (result.env_steps, result.updates) == (2400, 1400)
-    assert sum(layer["links"] for layer in result.layers) == sum(mask.sum() for mask in masks)
+    links = sum(layer["links"] for layer in result.layers)
+    assert links == sum(mask.sum() for mask in masks)
+    first = load_masks(tmp_path / "run" / "topology")[0]
+    assert links < sum(mask.sum() for mask in first.values())
+    (prune,) = (line for line in metrics(tmp_path / "run") if line["kind"] == "prune")
+    assert (prune["env_steps"], prune["update"]) == (2000, 1000)
+    assert prune["dropped"]["actor/1/w"] == pytest.approx(0.05, abs=0.01)
     (learner, ring), (own_learner, own_ring) = resumed[0], saved[-1]
     jax.tree.map(np.testing.assert_array_equal, learner, own_learner)
     for lane in range(num_envs):
@@ -201,6 +211,8 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
         ({"env_timeout": 5.0}, "env_timeout 5.0 changes nothing, as workers is 'local'"),
         ({"chunk": 600_000}, "replay.capacity must be above the 1200000 rows that a chunk may"),
         ({"num_seeds": 2}, "num_seeds 2 changes nothing"),
+        ({"control": ControlConfig(finish=-1.0)}, r"control.finish must lie in \[0, 1\], got -1.0"),
+        ({"control": ControlConfig(finish=math.nan)}, r"control.finish must lie in \[0, 1\]"),
         ({"env": "smax:3m"}, "td3 is for continuous control: pass --env gym:NAME"),
     ],
 )

@@ -43,6 +43,7 @@ _SHARES = (
     "exploration.start",
     "exploration.finish",
     "control.tau",
+    "control.finish",
 )
 _POSITIVE = (
     "target.omega",

@@ -147,7 +147,7 @@ ffi::Error run_linear_backward(ffi::ThreadPool pool, const LinkBuffers& buffers,
   const auto& kernels = kernels_of<Index, Input>().linear;
   const Cut cut({shape.batch, shape.columns, links.count, links.outputs, links.inputs},
                 /*most=*/8, pool.num_threads());
-  const int64_t size = links.count + links.outputs;
+  const int64_t size = wants_dw ? links.count + links.outputs : 0;
   float* shared = scratch(links.count + std::max<int64_t>(cut.groups, 1) * size, 1);
   layer.weight.transposed = shared;
   if (wants_dx) transpose(pool, links, values.typed_data(), shared);

@@ -81,8 +81,7 @@ SPARL_INLINE void through_input(const Weight<Index>& w, int64_t begin, int64_t e
       const Vec value = all(w.transposed[k]);
       for (int j = 0; j < Panel::vectors; ++j) dx[j] += value * load(row + j * kLanes);
     }
-    return;
-  }
+  } else {
   auto product = [&](int64_t k) __attribute__((always_inline)) {
     const float* row = dy + w.links.row[k] * Panel::columns;
     const Vec value = wants_dx ? all(w.transposed[k]) : Vec{};
@@ -96,6 +95,7 @@ SPARL_INLINE void through_input(const Weight<Index>& w, int64_t begin, int64_t e
     return total[0] + total[1];
   };
   add_products(begin, end, product, dw);
+  }
 }
 
 template <class Panel, class Index, class Input>

@@ -146,6 +146,19 @@ class Books:
             for seed in np.flatnonzero(due).tolist()
         ]
 
+    def prune_records(self, dropped: dict[str, jax.Array]) -> list[Record]:
+        """One record per seed of links that are gone for good, by layer their share."""
+        return [
+            self._record("prune", seed)
+            | {
+                "update": self.updates[seed],
+                "dropped": {
+                    name: np.asarray(share)[seed].item() for name, share in dropped.items()
+                },
+            }
+            for seed in range(len(self.episodes))
+        ]
+
     def records(self, kind: str, values: dict[str, jax.Array]) -> list[Record]:
         """One record per seed of values `[S]`."""
         by_seed = {name: np.asarray(value).tolist() for name, value in values.items()}

@@ -1,6 +1,7 @@
 """The program of continuous control: actors and critics, single steps, an update for each."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,12 +82,15 @@ def _program(
     host: HostRollout,
     counts: Tree,
     *,
-    pruned: bool = False,
+    begun: Tree | None = None,
 ) -> Program:
-    """The program of networks with so many links, before links are dropped for good or after."""
-    links = _links(config)
+    """The program of networks with so many links.
+
+    After DS has dropped some for good, `begun` is how many there were before.
+    """
+    links, pruned = _links(config), begun is not None
     params = jax.eval_shape(algorithm.init, jax.random.key(0))
-    densities, sparsity = _densities(params, counts)
+    densities, sparsity = _densities(params, begun or counts)
     form = choose(config.compute, sparsity, SPARSE_FROM)
     learner = _learner(config, algorithm, counts)
     last = None if pruned else _last_change(config)
@@ -148,7 +152,7 @@ def _program(
         ),
         check_ring=lambda ring: check_memory(ring, ring.rows.reward.shape[-1]),
         prune=jit(partial(learner.prune, counts=fewer)),
-        pruned=partial(_program, config, spec, algorithm, host, fewer, pruned=True),
+        pruned=partial(_program, config, spec, algorithm, host, fewer, begun=counts),
     )
 
 
@@ -164,7 +168,7 @@ def _last_change(config: Config) -> int | None:
     updates = config.total_steps - config.control.random_steps
     interval = config.topology.interval
     last = (int(config.control.finish * updates) // interval + 1) * interval
-    return last if config.control.finish < 1 and last <= updates else None
+    return last if config.control.finish < 1 and last < updates else None
 
 
 def _jit(seeds: int, fn: Any, shared: tuple[int, ...] = (), **kwargs: Any) -> Any:
@@ -262,14 +266,18 @@ def _accounting(
     wanted: Mapping[str, float],
     densities: Mapping[str, float] | None = None,
 ) -> Accounting:
-    return account_control(
+    """Training costs what it does with the links before DS drops some for good."""
+    account = partial(
+        account_control,
         config.algorithm,
         obs_dim=spec.obs_dim,
         action_dim=spec.action_dim,
         hidden=config.network.hidden,
         policy_delay=config.control.policy_delay,
-        densities=densities or wanted,
     )
+    training, found = account(densities=wanted), account(densities=densities or wanted)
+    sparse = replace(found.sparse, train_flops=training.sparse.train_flops)
+    return replace(found, sparse=sparse)
 
 
 def _arguments(

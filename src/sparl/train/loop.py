@@ -299,7 +299,7 @@ class _Run:
         begun = time.perf_counter()
         self.display.message("links are dropped for the last time, and none grow from now on")
         learner, dropped = self.program.prune(self.program.to_masked(learner))
-        self._log(self.books.records("prune", dropped))
+        self._log(self.books.prune_records(dropped))
         self.program = self.program.at(max(self.books.updates))
         learner = self.program.from_masked(learner)
         self._compile(learner, begun)

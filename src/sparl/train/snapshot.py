@@ -62,8 +62,14 @@ def restore(template: TrainState, checkpoint: Checkpoint) -> TrainState:
 
 
 def restore_learner(template: TrainState, checkpoint: Checkpoint) -> LearnerState:
-    """The learner alone, without the replay."""
+    """The learner alone, without the replay.
+
+    Raises:
+        SparlError: If the checkpoint does not fit the template.
+    """
     alone = {"learner": template.learner}
+    if odd := sorted(by_name(alone).keys() - checkpoint.state.keys()):
+        raise SparlError(f"the checkpoint does not fit this configuration: it lacks {odd}")
     leaves = [_revive(name, leaf, checkpoint.state[name]) for name, leaf in by_name(alone).items()]
     return jax.tree.unflatten(jax.tree.structure(alone), leaves)["learner"]
 

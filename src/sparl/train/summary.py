@@ -16,7 +16,7 @@ from sparl.train.result import Result
 def layer_table(program: Program, topology: Tree) -> list[dict[str, Any]]:
     """For each weight its `name`, `shape`, `links` and `density`, of the first seed.
 
-    Every method keeps the number of links, so it is the same for all seeds.
+    A method has as many links with one seed as with another, so it is the same for all.
 
     Args:
         program: The program of the run.
