@@ -148,13 +148,12 @@ class Books:
 
     def prune_records(self, dropped: dict[str, jax.Array]) -> list[Record]:
         """One record per seed of links that are gone for good, by layer their share."""
+        by_seed = {name: np.asarray(share).tolist() for name, share in dropped.items()}
         return [
             self._record("prune", seed)
             | {
                 "update": self.updates[seed],
-                "dropped": {
-                    name: np.asarray(share)[seed].item() for name, share in dropped.items()
-                },
+                "dropped": {name: share[seed] for name, share in by_seed.items()},
             }
             for seed in range(len(self.episodes))
         ]
