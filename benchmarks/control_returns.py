@@ -6,8 +6,8 @@
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
 added to a record, with the commit and the processor; runs that are recorded are not trained again.
-`benchmarks/control_returns.json` is ours: the last command begins another. Dense runs have DS-TD3's
-batch, learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
+That is `benchmarks/control_returns.json` if no other is named. Dense runs have DS-TD3's batch,
+learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
 """
 
 import argparse
@@ -26,6 +26,7 @@ class Cell(Run):
 
     group: tuple[str, str]  # The environment and the algorithm.
     method: str
+    seed: int
 
 
 def cells_of(args: argparse.Namespace) -> list[Cell]:
@@ -41,7 +42,7 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
         }
         flags = (*(f"--{k}={v}" for k, v in settings.items()), "--method", *method.split())
         name = f"{algorithm}-{env}-{words}-{seed}-{args.total_steps}"
-        return Cell(args.folder / name, flags, (env, algorithm), method)
+        return Cell(args.folder / name, flags, (env, algorithm), method, seed)
 
     return [
         cell(env, algorithm, method, seed)
@@ -57,17 +58,23 @@ def area(result: dict[str, Any]) -> float:
     return statistics.mean(score for _, score in result["curve"])
 
 
+def percent_of_area(own: dict[int, Any], dense: dict[int, Any]) -> float | None:
+    """The mean area in percent of dense's, over the seeds of both, where dense's is positive."""
+    seeds = own.keys() & dense.keys()
+    whole = sum(area(dense[seed]) for seed in seeds)
+    return 100 * sum(area(own[seed]) for seed in seeds) / whole if whole > 0 else None
+
+
 def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
     """What is there, as rows to print and as data."""
-    found: dict[tuple, list[dict[str, Any]]] = {}
+    found: dict[tuple, dict[int, dict[str, Any]]] = {}
     for cell in cells:
         if result := record.of(cell):
-            found.setdefault((cell.group, cell.method), []).append(result)
+            found.setdefault((cell.group, cell.method), {})[cell.seed] = result
     shown, data = [], []
-    for (group, method), results in found.items():
+    for (group, method), by_seed in found.items():
+        results = list(by_seed.values())
         scores = [result["return"] for result in results]
-        areas = statistics.mean(map(area, results))
-        dense = found.get((group, "dense"))
         row = {
             "env": group[0],
             "algorithm": group[1],
@@ -76,9 +83,7 @@ def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list
             "returns": scores,
             "mean": statistics.mean(scores),
             "best": statistics.mean(max(score for _, score in r["curve"]) for r in results),
-            "percent_of_dense_area": 100 * areas / statistics.mean(map(area, dense))
-            if dense
-            else None,
+            "percent_of_dense_area": percent_of_area(by_seed, found.get((group, "dense"), {})),
             "size_ratio": results[0]["size_ratio"],
             "train_flops_ratio": results[0]["train_flops_ratio"],
             "env_steps_per_second": [r["env_steps_per_second"] for r in results],

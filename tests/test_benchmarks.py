@@ -95,6 +95,15 @@ def test_control_is_compared_by_returns_and_by_the_area_under_the_curve(tmp_path
         assert text in row
 
 
+def test_areas_are_compared_over_the_seeds_that_both_have(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    percent = importlib.import_module("control_returns").percent_of_area
+    own, dense = ({i: {"curve": [[5, x]]} for i, x in enumerate(xs)} for xs in ((3, 9), (2,)))
+    assert percent(own, dense) == 150
+    assert percent(own, {}) is None
+    assert percent(own, {0: {"curve": [[5, -2.0]]}}) is None
+
+
 def test_nothing_finished_is_said(tmp_path):
     done = matrix("--record", tmp_path / "record.json", "--no-train")
     assert done.returncode == 2

@@ -71,17 +71,10 @@ void pack_output_gradient(const Linear<Index, Input>& layer, int64_t c, int64_t 
   }
 }
 
-// dx += w^T dy and dw[k] += x . dy over the links of one input, or one of the two.
-template <bool wants_dx, bool wants_dw, class Panel, class Index>
+// dx += w^T dy and dw[k] += x . dy over the links of one input.
+template <bool wants_dx, class Panel, class Index>
 SPARL_INLINE void through_input(const Weight<Index>& w, int64_t begin, int64_t end, const float* dy,
                                 const Vec* x, Vec* dx, float* dw) {
-  if constexpr (!wants_dw) {
-    for (int64_t k = begin; k < end; ++k) {
-      const float* row = dy + w.links.row[k] * Panel::columns;
-      const Vec value = all(w.transposed[k]);
-      for (int j = 0; j < Panel::vectors; ++j) dx[j] += value * load(row + j * kLanes);
-    }
-  } else {
   auto product = [&](int64_t k) __attribute__((always_inline)) {
     const float* row = dy + w.links.row[k] * Panel::columns;
     const Vec value = wants_dx ? all(w.transposed[k]) : Vec{};
@@ -95,9 +88,20 @@ SPARL_INLINE void through_input(const Weight<Index>& w, int64_t begin, int64_t e
     return total[0] + total[1];
   };
   add_products(begin, end, product, dw);
+}
+
+// dx += w^T dy over the links of one input, where the weight is not trained.
+template <class Panel, class Index>
+SPARL_INLINE void into_input(const Weight<Index>& w, int64_t begin, int64_t end, const float* dy,
+                             Vec* dx) {
+  for (int64_t k = begin; k < end; ++k) {
+    const float* row = dy + w.links.row[k] * Panel::columns;
+    const Vec value = all(w.transposed[k]);
+    for (int j = 0; j < Panel::vectors; ++j) dx[j] += value * load(row + j * kLanes);
   }
 }
 
+// Of dx and dw either may be null, but not both.
 template <class Panel, class Index, class Input>
 SPARL_NOINLINE void linear_backward_panel(const Linear<Index, Input>& layer, Tile tile, int64_t c,
                                           int64_t count, float* scratch, float* dw, float* db) {
@@ -105,18 +109,16 @@ SPARL_NOINLINE void linear_backward_panel(const Linear<Index, Input>& layer, Til
   pack_output_gradient<Panel>(layer, c, count, scratch, db);
   for (int64_t i = tile.begin; i < tile.end; ++i) {
     const int64_t begin = w.links.column_start[i], end = w.links.column_start[i + 1];
-    Vec x[Panel::vectors] = {}, dx[Panel::vectors] = {};
+    Vec x[Panel::vectors], dx[Panel::vectors] = {};
     if (dw) take(x, layer.x + i * layer.columns + c, count);
-    if (!layer.dx) {
-      through_input<false, true, Panel>(w, begin, end, scratch, x, dx, dw);
-      continue;
-    }
-    if (dw) {
-      through_input<true, true, Panel>(w, begin, end, scratch, x, dx, dw);
+    if (dw && layer.dx) {
+      through_input<true, Panel>(w, begin, end, scratch, x, dx, dw);
+    } else if (dw) {
+      through_input<false, Panel>(w, begin, end, scratch, x, dx, dw);
     } else {
-      through_input<true, false, Panel>(w, begin, end, scratch, x, dx, dw);
+      into_input<Panel>(w, begin, end, scratch, dx);
     }
-    put(layer.dx + i * layer.columns + c, dx, count);
+    if (layer.dx) put(layer.dx + i * layer.columns + c, dx, count);
   }
 }
 

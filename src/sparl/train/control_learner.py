@@ -16,14 +16,14 @@ from sparl.compute import (
     bind,
     carry_over,
     dense,
-    link_counts_of,
     on_links,
     to_masked,
     to_sparse,
 )
 from sparl.replay import transitions
 from sparl.replay.transitions import TransitionBatch, Transitions
-from sparl.topology import Rule, by_name, carry_moments, move_links, prune, trim
+from sparl.topology import Rule, by_name, carry_moments, move_links, prune
+from sparl.train.followers import follow, take_up_links
 from sparl.train.neurons import dormant, empty_neurons
 from sparl.train.updates import LearnerState, UpdateMetrics, series
 
@@ -209,9 +209,15 @@ class ControlLearner:
             topology=topology,
             opt_state=self._moments(state, topology),
         )
-        targets, own = self._trimmed(state)
-        state = state._replace(target_params=targets, target_topology=own)
-        return state, gone
+        names = state.target_params
+        targets, own = take_up_links(
+            state.target_params,
+            state.target_topology,
+            _of_names(names, state.params),
+            _of_names(names, state.topology),
+            self.tau,
+        )
+        return state._replace(target_params=targets, target_topology=own), gone
 
     def policy_distance(self, state: LearnerState, ring: Transitions) -> jax.Array:
         """Half the mean squared distance of the oldest steps' best actions then and now (RLx2)."""
@@ -323,10 +329,8 @@ class ControlLearner:
         )
         followers = targets
         if not self.trim_every:
-            followers = {
-                name: jax.tree.map(carry_over, targets[name], links[name], after[name])
-                for name in targets
-            }
+            before, now = _of_names(targets, links), _of_names(targets, after)
+            followers = jax.tree.map(carry_over, targets, before, now)
         moves = state.updates % self.intervals[part.name] == 0
         own, opt_state, links, targets = _choose(
             moves, (*moved, after, followers), (*stepped, links, targets)
@@ -338,49 +342,22 @@ class ControlLearner:
 
     def _follow(self, state: LearnerState) -> LearnerState:
         """Let the target networks follow, where it is time."""
-
-        def follow(targets: Tree, own: Topology) -> tuple[Tree, Topology]:
-            online = _of_names(targets, state.params)
-            if own:
-                links = _of_names(targets, state.topology)
-                online = jax.tree.map(carry_over, online, links, own)
-            return jax.tree.map(lambda t, p: t + self.tau * (p - t), targets, online), own
-
-        targets = (state.target_params, state.target_topology)
-        due = state.updates % self.target_every == 0
-        targets = jax.lax.cond(due, follow, lambda *same: same, *targets)
-        state = state._replace(target_params=targets[0], target_topology=targets[1])
-        if not self.trim_every:
-            return state
+        targets, own = state.target_params, state.target_topology
+        params, topology = _of_names(targets, state.params), _of_names(targets, state.topology)
         targets = jax.lax.cond(
-            state.updates % self.trim_every == 0,
-            lambda *_: self._trimmed(state),
-            lambda *same: same,
-            *targets,
+            state.updates % self.target_every == 0,
+            lambda targets: follow(targets, own, params, topology, self.tau),
+            lambda targets: targets,
+            targets,
         )
-        return state._replace(target_params=targets[0], target_topology=targets[1])
-
-    def _trimmed(self, state: LearnerState) -> tuple[Tree, Topology]:
-        """Target networks that take up new links of the online ones in place of their weakest."""
-        names = state.target_params
-        counts = link_counts_of(state.target_params, state.target_topology)
-        params, topology = to_masked(
-            _of_names(names, state.params), _of_names(names, state.topology)
-        )
-        targets, own = to_masked(state.target_params, state.target_topology)
-
-        def grow(target: jax.Array, held: jax.Array | None, weight: jax.Array) -> jax.Array:
-            # What is new begins at zero and has gone its first share of the way.
-            return target if held is None else jnp.where(held, target, self.tau * weight)
-
-        def keep(
-            target: jax.Array, held: jax.Array | None, mask: jax.Array | None
-        ) -> jax.Array | None:
-            return None if held is None or mask is None else trim(target, held, mask)
-
-        grown = jax.tree.map(grow, targets, own, params)
-        kept = jax.tree.map(keep, grown, own, topology)
-        return to_sparse(bind(grown, kept), kept, counts)
+        if self.trim_every:
+            targets, own = jax.lax.cond(
+                state.updates % self.trim_every == 0,
+                lambda *held: take_up_links(*held, params, topology, self.tau),
+                lambda *held: held,
+                *(targets, own),
+            )
+        return state._replace(target_params=targets, target_topology=own)
 
     def _in_form(
         self, state: LearnerState, form: Callable[[Tree, Topology], tuple[Tree, Topology]]

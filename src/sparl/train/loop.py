@@ -144,6 +144,7 @@ class _Run:
             self.clock = Clock(self.books, begun)
             self.metrics = JsonlLogger(self.folder.metrics, self.books.metrics_bytes)
             try:
+                self._explain_masks()
                 self._compile(state.learner, begun)
                 while self.books.env_steps < self.config.total_steps:
                     state = self._chunk(state)
@@ -203,13 +204,16 @@ class _Run:
     def _masks(self, learner: LearnerState) -> Topology:
         return self.program.to_masked(learner).topology
 
-    def _compile(self, learner: LearnerState, begun: float) -> None:
+    def _explain_masks(self) -> None:
+        """Say why `auto` does not take the kernels."""
         if self.config.compute == "auto" and self.program.form == "masked":
             if self.config.network.agents == "separate":
                 why = "the sparse kernels know one network for all agents"
             else:
                 why = native.unavailable() or "at this sparsity `auto` takes no sparse kernels"
             self.display.message(f"multiplying dense products by masks: {why}")
+
+    def _compile(self, learner: LearnerState, begun: float) -> None:
         # Links move, but their number changes at a prune alone.
         self.sparsity = measured_sparsity(layer_table(self.program, self._masks(learner)))
         self.display.message(
