@@ -353,9 +353,10 @@ class ControlLearner:
         if self.trim_every:
             targets, own = jax.lax.cond(
                 state.updates % self.trim_every == 0,
-                lambda *held: take_up_links(*held, params, topology, self.tau),
-                lambda *held: held,
-                *(targets, own),
+                lambda targets, own: take_up_links(targets, own, params, topology, self.tau),
+                lambda *same: same,
+                targets,
+                own,
             )
         return state._replace(target_params=targets, target_topology=own)
 
