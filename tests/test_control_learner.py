@@ -24,7 +24,7 @@ needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernel
 FORMS = ["masked", pytest.param("sparse", marks=needs_kernels)]
 
 
-def config_of(algorithm, method, form="masked", interval=4, **settings):
+def config_of(algorithm, method, form="masked", interval=4, tau=0.005, **settings):
     config = defaults(algorithm, method)
     topology = {} if method == "dense" else {"interval": interval, "fraction": 0.3}
     if config.topology.distribution == "lambda":
@@ -39,6 +39,7 @@ def config_of(algorithm, method, form="masked", interval=4, **settings):
             replay=dataclasses.replace(config.replay, capacity=400, batch_size=16),
             control=dataclasses.replace(
                 config.control,
+                tau=tau,
                 critic_sparsity=0.6 if config.sparsity == 0.9 else 0.0,
                 **({"least": 300} if method == "rlx2" else {}),
             ),
@@ -159,18 +160,19 @@ def test_ds_takes_its_step_and_then_moves_links_and_rigl_moves_links_instead():
 @pytest.mark.parametrize(("interval", "every"), [(4, 2), (40, 4)])
 def test_targets_of_ds_follow_and_their_weakest_are_trimmed(interval, every, form):
     """With a look at each step as DS-TD3's code has it: all follow, the smallest become zero."""
-    program = program_of("td3", "ds", form, interval=interval)
+    tau = 0.5  # So that new links grow beyond the weakest that a target has.
+    program = program_of("td3", "ds", form, interval=interval, tau=tau)
     learner = program.init(program.seeds).learner
     targets = by_name(jax.tree.map(np.array, program.to_masked(learner).target_params))
     held = by_name(plain(program, learner).target_topology)
-    apart = 0
+    apart = taken = 0
     for update in range(1, interval + 10):
         evolves = update % interval == 0
         learner = evolve(program, learner)[0] if evolves else learn(program, learner, 1)[0]
         now = plain(program, learner)
         online, masks = by_name(now.params), by_name(now.topology)
         for name in targets if update % 2 == 0 else ():
-            target = targets[name] + np.float32(0.005) * (online[name] - targets[name])
+            target = targets[name] + np.float32(tau) * (online[name] - targets[name])
             if name in masks and update % every:
                 target[~held[name]] = 0
             elif name in masks:
@@ -184,9 +186,11 @@ def test_targets_of_ds_follow_and_their_weakest_are_trimmed(interval, every, for
         before, held = held, by_name(now.target_topology)
         for name, mask in held.items():
             apart += (mask != masks[name]).sum()
+            taken += (mask & ~before[name]).sum()
             if update % every:
                 np.testing.assert_array_equal(mask, before[name])
     assert apart > 0
+    assert taken > 0
 
 
 def test_the_last_change_of_ds_drops_links_of_each_sign_for_good():
