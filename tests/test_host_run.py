@@ -4,11 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from commands import figures, records, settings, steps_saved, wait_until
 from test_host_rollout import workers_of
@@ -92,23 +92,35 @@ def test_a_killed_ray_worker_costs_its_episode_alone(sparl, tmp_path, own_module
     assert train[-1]["env_steps"] == 2000
 
 
+@pytest.fixture
+def cluster():
+    """`ray_cluster.py`, running, and a function that waits for what it says."""
+    script = Path(__file__).with_name("ray_cluster.py")
+    pipe = subprocess.PIPE
+    with subprocess.Popen((sys.executable, script), stdin=pipe, stdout=pipe, text=True) as process:
+
+        def said(word):
+            for line in process.stdout:
+                if line.startswith(word):
+                    return line.removeprefix(word).strip()
+            pytest.fail(f"the cluster ended before it said {word!r}")
+
+        yield process, said
+        process.stdin.close()
+
+
 @pytest.mark.slow
-def test_a_lost_ray_node_costs_its_episodes_alone(sparl, tmp_path, own_modules, monkeypatch):
-    folder = tmp_path / "run"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        node = cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        options = flags("Slow", workers="ray", num_workers=2, total_steps=2000)
-        process = sparl.start("train", "--run-dir", folder, *options)
-        wait_until(lambda: steps_saved(folder), process)
-        cluster.add_node(num_cpus=1)
-        cluster.wait_for_nodes()
-        cluster.remove_node(node, allow_graceful=False)
-        out, err = process.communicate()
-    finally:
-        cluster.shutdown()
+def test_a_lost_ray_node_costs_its_episodes_alone(
+    sparl, tmp_path, own_modules, monkeypatch, cluster
+):
+    folder, (nodes, said) = tmp_path / "run", cluster
+    monkeypatch.setenv("RAY_ADDRESS", said("address"))
+    options = flags("Slow", workers="ray", num_workers=2, total_steps=2000)
+    process = sparl.start("train", "--run-dir", folder, *options)
+    wait_until(lambda: steps_saved(folder), process)
+    print("replace", file=nodes.stdin, flush=True)
+    said("replaced")
+    out, err = process.communicate()
     assert process.returncode == 0, err
     assert "Ray lost its actor" in out
     train = [record for record in records(folder) if record["kind"] == "train"]
