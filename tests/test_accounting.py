@@ -22,7 +22,7 @@ from sparl.topology.accounting import (
     Accounting,
     Layer,
     account,
-    account_control,
+    account_actor_critic,
     agent_layers,
     central_mixer_layers,
     qmix_mixer_layers,
@@ -321,7 +321,7 @@ def test_parameters_of_control_are_those_of_the_networks(algorithm):
     config = replace(defaults(algorithm), algorithm=algorithm)
     params = jax.eval_shape(make_control(ControlSpec(17, 6, 1000), config).init, jax.random.key(0))
     names = list(weight_shapes(params))
-    counted = account_control(
+    counted = account_actor_critic(
         algorithm, obs_dim=17, action_dim=6, densities=dict.fromkeys(names, 0.5)
     )
     params.pop("temperature", None)  # One number that is no part of a network.
@@ -330,7 +330,7 @@ def test_parameters_of_control_are_those_of_the_networks(algorithm):
     weights = sum(sizes[name] for name in names)
     assert counted.parameters["sparse"] == sum(sizes.values()) - weights // 2
     with pytest.raises(InputError, match="missing critic2/2/w"):
-        account_control(
+        account_actor_critic(
             algorithm, obs_dim=17, action_dim=6, densities=dict.fromkeys(names[:-1], 0.5)
         )
 
@@ -342,12 +342,12 @@ def test_flops_of_control_by_hand():
         return sum((2 * i - 1) * o for i, o in itertools.pairwise(widths[name]))
 
     ones = {f"{name}/{i}/w": 1.0 for name in widths for i in range(3)}
-    td3 = account_control("td3", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
+    td3 = account_actor_critic("td3", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
     # Both critics learn and value a target action; every second time the actor through the first.
     expected = 2 * 4 * forward("critic1") + forward("actor")
     expected += (3 * forward("actor") + 3 * forward("critic1")) / 2
     assert td3.train_flops == expected
     assert td3.test_flops == forward("actor")
     widths["actor"] = (3, 4, 4, 4)
-    sac = account_control("sac", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
+    sac = account_actor_critic("sac", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
     assert sac.train_flops == 2 * (4 + 3) * forward("critic1") + (1 + 3) * forward("actor")

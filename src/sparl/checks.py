@@ -31,6 +31,9 @@ _AT_LEAST_ONE = (
     "exploration.anneal_steps",
     "control.policy_delay",
     "control.least",
+    "control.horizon",
+    "control.cem_samples",
+    "control.cem_rounds",
 )
 _SHARES = (
     "gamma",
@@ -50,7 +53,6 @@ _POSITIVE = (
     "replay.reserve",
     "optimizer.lr",
     "optimizer.eps",
-    "optimizer.clip",
     "env_timeout",
 )
 
@@ -78,6 +80,7 @@ def check(config: Config) -> None:
             "seed",
             "num_workers",
             "reward_scale",
+            "optimizer.clip",
             "target.alpha",
             "target.beta",
             "res.regulariser",
@@ -143,6 +146,14 @@ def _check_control(config: Config) -> None:
         lambda x: x > least,
         f"be above the {least} rows that a chunk may have (twice num_envs times chunk)",
     )
+    if config.algorithm == "comix":
+        samples = config.control.cem_samples
+        _require(
+            config,
+            ("control.cem_elites",),
+            lambda x: 2 <= x <= samples,
+            f"lie in [2, {samples}], within control.cem_samples",
+        )
     if config.replay.kind == "dynamic":
         capacity = config.replay.capacity
         _require(

@@ -57,7 +57,7 @@ class TargetConfig:
     burn_in: float = 0.375
     """Share of all env steps before TD(lambda) begins (MAST's T0 = 0.75M of 2M)."""
     n: int = 3
-    """Rewards of n_step."""
+    """n_step: rewards of a return."""
     delay: float = 0.1
     """Share of all env steps before n_step begins, one-step until then (RLx2: 300k of 3M); in
     continuous control as many updates."""
@@ -81,9 +81,9 @@ class ReplayConfig:
     batch_size: int = 32
     """Episodes per update; in continuous control env steps."""
     window: int = 100
-    """Dual: how many of the newest episodes make the on-policy window."""
+    """Dual: how many of the newest episodes, or steps, make the on-policy window."""
     window_batch: int = 8
-    """Dual: how many of a batch's episodes come from the window."""
+    """Dual: how many of a batch's episodes, or steps, come from the window."""
     review_interval: int = 200
     """Dynamic: updates between two looks at the oldest episodes."""
     threshold: float = 0.2
@@ -111,10 +111,11 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """TD3 and SAC."""
+    """TD3, SAC and COMIX."""
 
     critic_sparsity: float = 0.0
-    """Share of the critics' weights that are absent; 0 takes that of the actor, --sparsity."""
+    """TD3 and SAC: share of the critics' weights that are absent; 0 takes that of the actor,
+    --sparsity."""
     random_steps: int = 25_000
     """Env steps before the actor acts and learning begins; until then actions are uniform."""
     tau: float = 0.005
@@ -124,7 +125,7 @@ class ControlConfig:
     policy_delay: int = 2
     """TD3: updates of the critics to one of the actor and the target networks."""
     exploration_noise: float = 0.1
-    """TD3: standard deviation of the noise on actions, which lie in [-1, 1]."""
+    """TD3 and COMIX: standard deviation of the noise on actions, which lie in [-1, 1]."""
     target_noise: float = 0.2
     """TD3: standard deviation of the noise on the target's actions."""
     noise_clip: float = 0.5
@@ -134,6 +135,14 @@ class ControlConfig:
     finish: float = 0.95
     """ds: share of all updates after which the next change of the topology is the last, and only
     drops links (DS-TD3: 925,000 of 975,000); 1 is never."""
+    horizon: int = 3
+    """COMIX: rewards behind which TD(lambda) is cut off, as batches are of single steps."""
+    cem_samples: int = 64
+    """COMIX: actions that a round of the search for an agent's best one looks at."""
+    cem_elites: int = 6
+    """COMIX: how many of the best of them the next round goes by."""
+    cem_rounds: int = 2
+    """COMIX: rounds of the search."""
 
 
 @dataclass(frozen=True)
@@ -154,16 +163,16 @@ class ResConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """RMSProp as PyMARL uses it; in continuous control Adam, which only looks at `lr`."""
+    """RMSProp as PyMARL uses it; in continuous control Adam."""
 
     lr: float = 5e-4
     """Learning rate."""
     decay: float = 0.99
-    """Smoothing of the squared gradient."""
+    """RMSProp: smoothing of the squared gradient."""
     eps: float = 1e-5
     """Added to the root of the squared gradient."""
     clip: float = 10.0
-    """Largest global norm of the gradient."""
+    """Largest global norm of the gradient; 0 is any."""
 
 
 @dataclass(frozen=True)
@@ -184,10 +193,11 @@ class Config:
 
     env: str = "smax:3m"
     """Environment, as INTERFACE:NAME; the interfaces are smax, smac, smacv2, smaclite, pettingzoo,
-    lbf, rware, gym for continuous control, and python for one of your own."""
+    lbf, rware, gym and mamujoco for continuous control, and python for one of your own."""
     algorithm: str = "qmix"
-    """qmix, vdn, ow-qmix, cw-qmix or res for teams; td3 or sac for continuous control, where many
-    other defaults differ: see `sparl train --algorithm td3 --help`."""
+    """qmix, vdn, ow-qmix, cw-qmix or res for teams; td3 or sac for continuous control, and comix
+    for that of teams, where many other defaults differ: see `sparl train --algorithm td3
+    --help`."""
     method: str = "mast"
     """dense, tiny, static, set, rigl, rlx2, mast, or ds for continuous control: a choice of
     topology, target and replay at once."""
@@ -279,17 +289,21 @@ class Config:
 
 TEAM = ("qmix", "vdn", "ow-qmix", "cw-qmix", "res")
 """The algorithms of teams."""
-CONTROL = ("td3", "sac")
-"""The algorithms of continuous control."""
+ACTOR_CRITIC = ("td3", "sac")
+"""The algorithms of continuous control by one agent."""
+CONTROL = (*ACTOR_CRITIC, "comix")
+"""All algorithms of continuous control, which learn from single steps."""
 
 
 def defaults(algorithm: str, method: str | None = None) -> Config:
     """What a run of an algorithm is if nothing else is said.
 
-    For teams this is MAST. For continuous control it is RLx2 (Tan et al., ICLR 2023) where that is
-    the method, or SET or RigL, which it was compared with, and else DS-TD3 (Sokar et al., IJCAI
-    2022).
+    For teams this is MAST. For continuous control by one agent it is RLx2 (Tan et al., ICLR 2023)
+    where that is the method, or SET or RigL, which it was compared with, and else DS-TD3 (Sokar et
+    al., IJCAI 2022); by a team FACMAC's settings (Peng et al., NeurIPS 2021) on MuJoCo, with MAST.
     """
+    if algorithm == "comix":
+        return _of_comix(method or Config.method)
     if algorithm not in CONTROL:
         return Config(algorithm=algorithm, method=method or Config.method)
     config = Config(
@@ -306,7 +320,7 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
         topology=TopologyConfig(distribution="lambda", interval=1000, fraction=0.05),
         replay=ReplayConfig(capacity=1_000_000, batch_size=100, review_interval=10_000),
         network=NetworkConfig(hidden=256),
-        optimizer=OptimizerConfig(lr=1e-3),
+        optimizer=OptimizerConfig(lr=1e-3, eps=1e-8, clip=0.0),
     )
     if method not in ("set", "rigl", "rlx2"):
         return config
@@ -320,7 +334,35 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
         topology=TopologyConfig(interval=10_000),
         replay=dataclasses.replace(config.replay, capacity=capacity, batch_size=256),
         control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, least=least),
-        optimizer=OptimizerConfig(lr=3e-4),
+        optimizer=dataclasses.replace(config.optimizer, lr=3e-4),
+    )
+
+
+def _of_comix(method: str) -> Config:
+    """The links and the window move by as many env steps as MAST's do on SMAC."""
+    return Config(
+        env="mamujoco:HalfCheetah-2x3",
+        algorithm="comix",
+        method=method,
+        sparsity=0.9,
+        num_envs=1,
+        chunk=10,
+        workers="local",
+        eval_every=5_000,
+        eval_episodes=10,
+        topology=TopologyConfig(interval=10_000),
+        # COMIX's own operator, but for MAST.
+        target=TargetConfig(operator=FROM_METHOD if method == "mast" else "max"),
+        replay=ReplayConfig(
+            capacity=1_000_000,
+            batch_size=100,
+            window=20_000,
+            window_batch=25,
+            review_interval=10_000,
+        ),
+        network=NetworkConfig(hidden=400, embed=64),
+        control=ControlConfig(random_steps=10_000, tau=0.001, weight_decay=0.0),
+        optimizer=OptimizerConfig(lr=1e-3, eps=0.01, clip=0.5),
     )
 
 

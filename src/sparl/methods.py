@@ -13,7 +13,15 @@ from typing import Any
 from sparl import targets
 from sparl.checks import check
 from sparl.compute import FORMS
-from sparl.config import CONTROL, FROM_METHOD, TEAM, Config, defaults
+from sparl.config import (
+    ACTOR_CRITIC,
+    CONTROL,
+    FROM_METHOD,
+    TEAM,
+    Config,
+    ControlConfig,
+    defaults,
+)
 from sparl.errors import InputError, unknown_name
 from sparl.replay import DRAWS
 from sparl.targets import SUBSPACE_SOFTMAX
@@ -49,59 +57,86 @@ METHODS = {
 }
 
 
+_MULTI_STEP = ("one_step", "n_step")
+PARTS_OF_ACTOR_CRITICS = {
+    "topology.kind": ("dense", "static", "set", "rigl", "ds"),
+    "target.kind": _MULTI_STEP,
+    "target.operator": (FROM_METHOD,),
+    "replay.kind": ("uniform", "dynamic"),
+}
+"""What TD3 and SAC can be put together from."""
+PARTS_OF_COMIX = {
+    "topology.kind": ("dense", "static", "set", "rigl"),
+    "target.kind": (*_MULTI_STEP, "td_lambda"),
+    "target.operator": ("max", "softmax", "mellowmax", "soft_mellowmax"),
+    "replay.kind": ("uniform", "dual", "dynamic"),
+}
+"""What COMIX can be."""
+
 AGENTS = ("shared", "separate")
 """Whose an agent network is."""
 
-USED_BY = {
-    **dict.fromkeys(
+_MOVES = ("set", "rigl", "ds")
+_SPARSE = ("static", *_MOVES)
+_MIXED = ("qmix", "ow-qmix", "cw-qmix", "res", "comix")
+_CENTRAL = ("ow-qmix", "cw-qmix")
+
+USED_BY = (
+    (
+        "algorithm",
+        TEAM,
         (
             "num_seeds",
             "target_interval",
             "network.agents",
             "replay.reserve",
             "optimizer.decay",
-            "optimizer.eps",
-            "optimizer.clip",
             "exploration.start",
             "exploration.finish",
             "exploration.anneal_steps",
         ),
-        ("algorithm", TEAM),
     ),
-    "control.critic_sparsity": ("topology.kind", ("static", "set", "rigl", "ds")),
-    "env_timeout": ("workers", ("process", "ray")),
-    "num_workers": ("workers", ("process", "ray")),
-    **{
-        f"control.{name}": ("algorithm", ("td3",))
-        for name in ("policy_delay", "exploration_noise", "target_noise", "noise_clip")
-    },
-    "control.least": ("replay.kind", ("dynamic",)),
-    "control.finish": ("topology.kind", ("ds",)),
-    "topology.lambdas": ("topology.distribution", ("lambda",)),
-    "network.embed": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
-    "network.hypernet": ("algorithm", ("qmix", "ow-qmix", "cw-qmix", "res")),
-    "network.central_embed": ("algorithm", ("ow-qmix", "cw-qmix")),
-    "weighting.alpha": ("algorithm", ("ow-qmix", "cw-qmix")),
-    "res.regulariser": ("algorithm", ("res",)),
-    "topology.agent_densities": ("topology.kind", ("static", "set", "rigl", "ds")),
-    "topology.distribution": ("topology.kind", ("tiny", "static", "set", "rigl", "ds")),
-    "topology.from_": ("topology.kind", ("static", "set", "rigl", "ds")),
-    "topology.interval": ("topology.kind", ("set", "rigl", "ds")),
-    "topology.fraction": ("topology.kind", ("set", "rigl", "ds")),
-    "target.lam": ("target.kind", ("td_lambda",)),
-    "target.burn_in": ("target.kind", ("td_lambda",)),
-    "target.n": ("target.kind", ("n_step",)),
-    "target.delay": ("target.kind", ("n_step",)),
-    "target.alpha": ("target.operator", ("softmax", "soft_mellowmax")),
-    "target.omega": ("target.operator", ("mellowmax", "soft_mellowmax")),
-    "target.beta": ("target.operator", (SUBSPACE_SOFTMAX,)),
-    "replay.window": ("replay.kind", ("dual",)),
-    "replay.window_batch": ("replay.kind", ("dual",)),
-    "replay.review_interval": ("replay.kind", ("dynamic",)),
-    "replay.threshold": ("replay.kind", ("dynamic",)),
-}
-"""Settings that only some parts look at: the choice, and the parts. Those of `control` are for its
-algorithms alone, besides."""
+    ("algorithm", CONTROL, tuple(f"control.{each.name}" for each in fields(ControlConfig))),
+    ("algorithm", ACTOR_CRITIC, ("control.critic_sparsity",)),
+    ("algorithm", ("td3", "comix"), ("control.exploration_noise",)),
+    ("algorithm", ("td3",), ("control.policy_delay", "control.target_noise", "control.noise_clip")),
+    (
+        "algorithm",
+        ("comix",),
+        (
+            "control.horizon",
+            "control.cem_samples",
+            "control.cem_elites",
+            "control.cem_rounds",
+        ),
+    ),
+    ("algorithm", _MIXED, ("network.embed", "network.hypernet")),
+    ("algorithm", _CENTRAL, ("network.central_embed", "weighting.alpha")),
+    ("algorithm", ("res",), ("res.regulariser",)),
+    ("workers", ("process", "ray"), ("env_timeout", "num_workers")),
+    (
+        "topology.kind",
+        _SPARSE,
+        ("control.critic_sparsity", "topology.agent_densities", "topology.from_"),
+    ),
+    ("topology.kind", ("tiny", *_SPARSE), ("topology.distribution",)),
+    ("topology.kind", _MOVES, ("topology.interval", "topology.fraction")),
+    ("topology.kind", ("ds",), ("control.finish",)),
+    ("topology.distribution", ("lambda",), ("topology.lambdas",)),
+    ("target.kind", ("td_lambda",), ("target.lam", "target.burn_in", "control.horizon")),
+    ("target.kind", ("n_step",), ("target.n", "target.delay")),
+    ("target.operator", ("softmax", "soft_mellowmax"), ("target.alpha",)),
+    ("target.operator", ("mellowmax", "soft_mellowmax"), ("target.omega",)),
+    ("target.operator", (SUBSPACE_SOFTMAX,), ("target.beta",)),
+    ("replay.kind", ("dual",), ("replay.window", "replay.window_batch")),
+    (
+        "replay.kind",
+        ("dynamic",),
+        ("replay.review_interval", "replay.threshold", "control.least"),
+    ),
+)
+"""Settings that only some parts look at: a choice, the parts, and the settings. What stands in
+several rows needs all of them."""
 
 
 def resolve(config: Config) -> Config:
@@ -166,8 +201,10 @@ def with_method(config: Config, name: str) -> Config:
     }
     before, usual = (defaults(config.algorithm, each) for each in (config.method, name))
     for setting in _settings(config):
-        choice, users = USED_BY.get(setting, ("", ()))
-        unused = choice and parts.get(choice, attrgetter(choice)(config)) not in users
+        unused = any(
+            setting in settings and parts.get(choice, attrgetter(choice)(config)) not in users
+            for choice, users, settings in USED_BY
+        )
         as_usual = attrgetter(setting)(config) == attrgetter(setting)(before)
         if setting in parts or unused or as_usual:
             config = _with(config, setting, attrgetter(setting)(usual))
@@ -193,7 +230,7 @@ def _with(config: Config, setting: str, value: Any) -> Config:
 
 def _operator(algorithm: str, method: Method) -> str:
     """RES, TD3 and SAC are algorithms by their operator, which no method replaces."""
-    if algorithm in CONTROL:
+    if algorithm in ACTOR_CRITIC:
         return FROM_METHOD
     return SUBSPACE_SOFTMAX if algorithm == "res" else method.operator
 
@@ -203,17 +240,16 @@ def _either(own: str, of_method: str) -> str:
 
 
 def _require_control(config: Config) -> None:
-    """What TD3 and SAC have no use for."""
-    for name, value, known in (
-        ("topology.kind", config.topology.kind, ("dense", "static", "set", "rigl", "ds")),
-        ("target.kind", config.target.kind, ("one_step", "n_step")),
-        ("target.operator", config.target.operator, (FROM_METHOD,)),
-        ("replay.kind", config.replay.kind, ("uniform", "dynamic")),
-    ):
+    """What algorithms that learn from single steps have no use for."""
+    comix = config.algorithm == "comix"
+    for name, known in PARTS_OF_COMIX.items() if comix else PARTS_OF_ACTOR_CRITICS.items():
+        value = attrgetter(name)(config)
         if value not in known:
+            own = "mast" if comix else "ds"
+            of = "a team that Q-values guide" if comix else "one agent"
             raise InputError(
                 f"{name} {value!r} is not for {config.algorithm}, which learns from single steps "
-                f"of one agent: choose a --method of dense, static, set, rigl, ds and rlx2, or "
+                f"of {of}: choose a --method of dense, static, set, rigl, {own} and rlx2, or "
                 f"--{name} {' or '.join(known)}"
             )
     if config.topology.distribution == "lambda":
@@ -231,9 +267,8 @@ def _require_control(config: Config) -> None:
 
 def _require_used(config: Config) -> None:
     usual = defaults(config.algorithm, config.method)
-    control = [name for name in _settings(config) if name.startswith("control.")]
-    of_control = [(name, ("algorithm", CONTROL)) for name in control]
-    for name, (choice, parts) in [*of_control, *USED_BY.items()]:
+    rows = [(name, choice, parts) for choice, parts, names in USED_BY for name in names]
+    for name, choice, parts in rows:
         value, default = attrgetter(name)(config), attrgetter(name)(usual)
         chosen = attrgetter(choice)(config)
         if value != default and chosen not in parts:

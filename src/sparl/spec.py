@@ -38,20 +38,37 @@ class EnvSpec:
 
 @dataclass(frozen=True)
 class ControlSpec:
-    """The sizes of an environment of one agent with continuous actions.
+    """The sizes of an environment with continuous actions, of one agent or of a team.
+
+    What a team sees is one vector: the agents' observations one after another, and behind them the
+    global state. What it does is one vector, too: the agents' actions one after another.
 
     Attributes:
-        obs_dim: Length of the observation.
-        action_dim: Length of an action; each of its numbers lies in [-1, 1], which the adapter
-            stretches to what the environment takes.
+        obs_dim: Length of the observation, of a team of all of it.
+        action_dim: Length of an action, of a team of all of them; each of its numbers lies in
+            [-1, 1], which the adapter stretches to what the environment takes.
         episode_limit: Longest episode, in steps.
         reward_scale: What rewards are multiplied by, unless a run says otherwise.
+        obs_dims: Of a team, the length of each agent's observation.
+        action_dims: Of a team, the length of each agent's action.
     """
 
     obs_dim: int
     action_dim: int
     episode_limit: int
     reward_scale: float = 1.0
+    obs_dims: tuple[int, ...] = ()
+    action_dims: tuple[int, ...] = ()
+
+    @property
+    def num_agents(self) -> int:
+        """`n` of a team, else 0."""
+        return len(self.action_dims)
+
+    @property
+    def state_dim(self) -> int:
+        """Length of a team's global state, seen in training only."""
+        return self.obs_dim - sum(self.obs_dims)
 
     def __post_init__(self):
         for name in ("obs_dim", "action_dim", "episode_limit"):
@@ -59,3 +76,16 @@ class ControlSpec:
                 raise InputError(
                     f"{name} of a ControlSpec must be at least 1, got {getattr(self, name)}"
                 )
+        if not self.obs_dims and not self.action_dims:
+            return
+        if len(self.obs_dims) != self.num_agents or min(self.obs_dims + self.action_dims) < 1:
+            raise InputError(
+                "obs_dims and action_dims of a ControlSpec must both have a length of at least 1 "
+                f"for each agent, got {self.obs_dims} and {self.action_dims}"
+            )
+        if sum(self.action_dims) != self.action_dim or self.state_dim < 1:
+            raise InputError(
+                f"action_dim of a ControlSpec must be the sum of action_dims {self.action_dims}, "
+                f"and obs_dim more than that of obs_dims {self.obs_dims} by the length of the "
+                f"state: got {self.action_dim} and {self.obs_dim}"
+            )

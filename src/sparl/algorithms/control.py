@@ -1,4 +1,4 @@
-"""What TD3 and SAC share: actor-critic algorithms that learn from single steps."""
+"""What algorithms are that learn from single steps, and what TD3 and SAC share."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -46,6 +46,11 @@ class Control(Protocol):
     @property
     def targets(self) -> tuple[str, ...]:
         """The networks that have target copies."""
+        ...
+
+    @property
+    def acting(self) -> tuple[str, ...]:
+        """The networks that choose actions."""
         ...
 
     def init(self, key: jax.Array) -> Tree:

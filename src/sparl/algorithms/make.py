@@ -3,17 +3,18 @@
 from collections.abc import Callable
 
 from sparl.algorithms.base import Algorithm
+from sparl.algorithms.comix import Comix
 from sparl.algorithms.control import Control
-from sparl.algorithms.qmix import qmix
+from sparl.algorithms.qmix import monotonic_mixer, qmix
 from sparl.algorithms.res import res
 from sparl.algorithms.sac import Sac
 from sparl.algorithms.td3 import Td3
 from sparl.algorithms.vdn import vdn
 from sparl.algorithms.weighted_qmix import cw_qmix, ow_qmix
 from sparl.config import CONTROL, Config
-from sparl.errors import unknown_name
+from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec, EnvSpec
-from sparl.targets import Target
+from sparl.targets import Target, compose
 
 ALGORITHMS: dict[str, Callable[[EnvSpec, Config, Target], Algorithm]] = {
     "qmix": qmix,
@@ -37,8 +38,24 @@ def make(spec: EnvSpec, config: Config, target: Target) -> Algorithm:
 
 
 def make_control(spec: ControlSpec, config: Config) -> Control:
-    """The algorithm of continuous control that `config` names."""
+    """The algorithm of continuous control that `config` names.
+
+    Raises:
+        InputError: If the environment is a team's and the algorithm is not, or the other way round.
+    """
+    team, control = bool(spec.num_agents), config.algorithm
+    if team != (control == "comix"):
+        raise InputError(
+            f"{config.env} is {'a team' if team else 'one agent'}, and {control} is for "
+            + ("one: pass --algorithm comix" if team else "teams: pass --algorithm td3 or sac")
+        )
     hidden, gamma = config.network.hidden, config.gamma
-    if config.algorithm == "sac":
-        return Sac(spec, hidden, gamma)
-    return Td3(spec, config.control, hidden, gamma)
+    match control:
+        case "comix":
+            target = compose(config.target, gamma=gamma, total_steps=config.total_steps)
+            mixer = monotonic_mixer(spec, config.network)
+            return Comix(spec, config.control, target, hidden, mixer)
+        case "sac":
+            return Sac(spec, hidden, gamma)
+        case _:
+            return Td3(spec, config.control, hidden, gamma)

@@ -7,7 +7,7 @@ from sparl.algorithms.parts import Mixer
 from sparl.algorithms.value_decomposition import ValueDecomposition
 from sparl.config import Config, NetworkConfig
 from sparl.nets import qmix_mixer
-from sparl.spec import EnvSpec
+from sparl.spec import ControlSpec, EnvSpec
 from sparl.targets import Target
 
 
@@ -23,7 +23,7 @@ def qmix(spec: EnvSpec, config: Config, target: Target) -> ValueDecomposition:
     )
 
 
-def monotonic_mixer(spec: EnvSpec, network: NetworkConfig) -> Mixer:
+def monotonic_mixer(spec: EnvSpec | ControlSpec, network: NetworkConfig) -> Mixer:
     """QMIX's mixer."""
     return Mixer(
         init=partial(

@@ -31,6 +31,7 @@ class Sac:
     gamma: float
     name: str = "sac"
     targets: tuple[str, ...] = CRITICS
+    acting: tuple[str, ...] = ("actor",)
 
     @property
     def parts(self) -> tuple[Part, ...]:

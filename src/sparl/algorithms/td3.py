@@ -31,6 +31,7 @@ class Td3:
     gamma: float
     name: str = "td3"
     targets: tuple[str, ...] = ("actor", *CRITICS)
+    acting: tuple[str, ...] = ("actor",)
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -58,13 +58,13 @@ class Gym:
     def reset(self, seed: int) -> TimeStep:
         """Begin an episode."""
         obs, _ = self._env.reset(seed=seed)
-        return _seen(obs, 0.0, terminated=False, truncated=False)
+        return seen(obs, 0.0, terminated=False, truncated=False)
 
     def step(self, actions: Any) -> TimeStep:
         """Take one step with an action in [-1, 1], `[action_dim]`."""
         action = self._low + (np.asarray(actions) + 1) / 2 * self._range
         obs, reward, terminated, truncated, _ = self._env.step(action.astype(self._low.dtype))
-        return _seen(obs, float(reward), terminated=terminated, truncated=truncated)
+        return seen(obs, float(reward), terminated=terminated, truncated=truncated)
 
     def close(self) -> None:
         """Close the environment."""
@@ -80,7 +80,7 @@ def make(name: str) -> Gym:
     called = f"gym:{name}"
     try:
         if ".mujoco." in str(getattr(gymnasium.registry.get(name), "entry_point", "")):
-            import_module("mujoco").set_mju_user_warning(_warn)
+            import_module("mujoco").set_mju_user_warning(warn)
         env = gymnasium.make(name)
     except (ImportError, gym_error.DependencyNotInstalled) as error:
         raise InputError(
@@ -98,14 +98,15 @@ MAKERS = {"gym": make}
 """The one interface of this module."""
 
 
-def _warn(message: str) -> None:
-    """What MuJoCo would print and write into a file of the current folder."""
+def warn(message: str) -> None:
+    """Log what MuJoCo would print and write into a file of the current folder."""
     # What Gymnasium's models are made of is none of our users' business.
     level = logging.DEBUG if "deprecated" in message else logging.WARNING
     logging.getLogger(__name__).log(level, "MuJoCo: %s", message)
 
 
-def _seen(obs: np.ndarray, reward: float, *, terminated: bool, truncated: bool) -> TimeStep:
+def seen(obs: np.ndarray, reward: float, *, terminated: bool, truncated: bool) -> TimeStep:
+    """What an environment without states and available actions shows."""
     return TimeStep(
         obs=np.asarray(obs, np.float32),
         state=NOTHING,

@@ -86,6 +86,7 @@ def map_file(name: str) -> Path | None:
 INTERFACES: dict[str, Callable[[str], Env]] = {
     "smax": _adapter("smax", "smax"),
     "gym": _adapter("gym", "gym"),
+    "mamujoco": _adapter("mamujoco", "mamujoco"),
     "smac": _adapter("smac", "smac"),
     "smacv2": _adapter("smac", "smacv2"),
     "smaclite": _adapter("smac", "smaclite"),

@@ -6,6 +6,7 @@ held twice. Where a lane ends lies what its environment sees now, not yet acted 
 step writes over.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -81,6 +82,10 @@ class TransitionBatch(NamedTuple):
     next_obs: jax.Array
 
 
+Draw = Callable[[Transitions, jax.Array], tuple[jax.Array, jax.Array]]
+"""`(ring, key)` to the lanes and the logical rows of the drawn steps, int32 `[B]`."""
+
+
 def empty_row(spec: ControlSpec) -> Row:
     """A row of zeros of the right shapes and types."""
     return Row(
@@ -153,6 +158,28 @@ def draw(ring: Transitions, key: jax.Array, batch_size: int) -> tuple[jax.Array,
     steps = ~ring.rows.final[lane, row % ring.rows.final.shape[1]]
     first = (jnp.argmax(steps, axis=0), jnp.arange(batch_size))
     return lane[first], row[first]
+
+
+def draw_dual(
+    ring: Transitions, key: jax.Array, batch_size: int, *, window: int, window_batch: int
+) -> tuple[jax.Array, jax.Array]:
+    """Steps drawn from all, and `window_batch` from the newest (MAST, section 3.2); see `draw`.
+
+    Args:
+        ring: The ring.
+        key: Random key.
+        batch_size: Steps in all.
+        window: How many rows, shared out among the lanes, are the newest.
+        window_batch: How many steps come from these.
+    """
+    all_key, window_key = jax.random.split(key)
+    # Of two rows that follow one another, one is a step.
+    most = max(-(-window // len(ring.live)), 2)
+    newest = replace(ring, live=jnp.minimum(ring.live, most))
+    from_all = draw(ring, all_key, batch_size - window_batch)
+    from_newest = draw(newest, window_key, window_batch)
+    lane, row = map(jnp.concatenate, zip(from_all, from_newest, strict=True))
+    return lane, row
 
 
 def oldest(ring: Transitions, count: int) -> tuple[Row, jax.Array]:

@@ -5,7 +5,8 @@ optax optimiser. Beneath them `random_topology` draws masks, `evolve` moves link
 `RULES`, `cosine` says how many, `account` counts parameters and FLOPs.
 """
 
-from sparl.topology.accounting import Accounting, account, account_control
+from sparl.topology.accounting import Accounting, account
+from sparl.topology.accounting_control import account_actor_critic, account_comix
 from sparl.topology.budgets import agent_budgets
 from sparl.topology.distribution import DISTRIBUTIONS, by_lambdas, erdos_renyi, uniform
 from sparl.topology.drop_grow import drop_and_grow
@@ -32,7 +33,8 @@ __all__ = [
     "EvolvingState",
     "Rule",
     "account",
-    "account_control",
+    "account_actor_critic",
+    "account_comix",
     "agent_budgets",
     "by_lambdas",
     "by_name",

@@ -220,67 +220,36 @@ def account(
     names = [layer.name for part in parts for layer in part.layers]
     if densities is None:
         densities = dict.fromkeys(names, 1 - sparsity)
-    _check_densities(densities, names)
-
-    return _accounting(parts, densities, agents=num_agents)
+    return tally(parts, densities, chosen=num_agents)
 
 
-def account_control(
-    algorithm: str,
-    *,
-    obs_dim: int,
-    action_dim: int,
-    densities: Mapping[str, float],
-    hidden: int = 256,
-    policy_delay: int = 2,
-) -> Accounting:
-    """Counts the parameters and FLOPs of TD3 or SAC as `account` does those of teams.
-
-    An update of the critics is a forward and a backward pass of both, worth three forward passes
-    each, and a forward pass of the target critics and of the actor whose action they value. An
-    update of the actor, one in `policy_delay` with TD3, is the same of the actor and of the critics
-    that it goes through: one with TD3, two with SAC.
+def tally(parts: "list[Part]", densities: Mapping[str, float], *, chosen: int) -> Accounting:
+    """Counts parameters and FLOPs of networks, the one that acts first.
 
     Args:
-        algorithm: "td3" or "sac".
-        obs_dim: Width of the observation.
-        action_dim: Width of the action.
-        densities: Fraction of the weights present by layer name.
-        hidden: Width of both hidden layers.
-        policy_delay: TD3: updates of the critics to one of the actor.
+        parts: The networks.
+        densities: Fraction of the weights present by layer name, of every layer.
+        chosen: Forward passes of the first network by which all agents choose their actions once.
+
+    Raises:
+        InputError: If a layer's density is missing or lies outside [0, 1].
     """
-    td3 = algorithm == "td3"
-    share = 1 / policy_delay if td3 else 1
+    names = [layer.name for part in parts for layer in part.layers]
+    _check_densities(densities, names)
 
-    def layers(name: str, inputs: int, outputs: int) -> tuple[Layer, ...]:
-        widths = (inputs, hidden, hidden, outputs)
-        return tuple(Layer(f"{name}/{i}/w", widths[i], widths[i + 1]) for i in range(3))
-
-    actor = layers("actor", obs_dim, action_dim if td3 else 2 * action_dim)
-    parts = [_Part(actor, copies=2 if td3 else 1, passes=1 + 3 * share)]
-    for i, name in enumerate(("critic1", "critic2")):
-        through = 3 * share if i == 0 or not td3 else 0
-        critic = layers(name, obs_dim + action_dim, 1)
-        parts.append(_Part(critic, copies=2, passes=4 + through))
-    _check_densities(densities, [layer.name for part in parts for layer in part.layers])
-    return _accounting(parts, densities, agents=1)
-
-
-def _accounting(parts: "list[_Part]", densities: Mapping[str, float], *, agents: int) -> Accounting:
     def count(densities: Mapping[str, float]) -> Counts:
         return Counts(
             parameters=sum(part.parameters(densities) for part in parts),
             stored=sum(part.copies * part.parameters(densities) for part in parts),
             train_flops=sum(part.passes * part.flops(densities) for part in parts),
-            test_flops=agents * parts[0].flops(densities),
+            test_flops=chosen * parts[0].flops(densities),
         )
 
-    names = [layer.name for part in parts for layer in part.layers]
     return Accounting(dense=count(dict.fromkeys(names, 1.0)), sparse=count(densities))
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A network, how many copies training keeps, and how many forward passes an update is worth."""
 
     layers: tuple[Layer, ...]
@@ -290,9 +259,11 @@ class _Part:
     networks: int = 1  # Of this shape.
 
     def parameters(self, densities: Mapping[str, float]) -> float:
+        """Number of weights and biases at densities by layer name."""
         return self.networks * sum(layer.parameters(densities[layer.name]) for layer in self.layers)
 
     def flops(self, densities: Mapping[str, float]) -> float:
+        """FLOPs of the forward pass of one sample at densities by layer name."""
         return self.extra_flops + sum(layer.flops(densities[layer.name]) for layer in self.layers)
 
 
@@ -308,7 +279,7 @@ def _parts(
     hypernet: int,
     central_embed: int,
     agent_networks: int,
-) -> list[_Part]:
+) -> list[Part]:
     """The networks of an algorithm, the agent first.
 
     One update is a forward and a backward pass of the online network, worth three forward passes,
@@ -320,19 +291,19 @@ def _parts(
     match algorithm:
         case "qmix":
             return [
-                _Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
-                _Part(mixer, copies=2, passes=4, extra_flops=mixing),
+                Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
+                Part(mixer, copies=2, passes=4, extra_flops=mixing),
             ]
         case "vdn":
             return [
-                _Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
-                _Part((), copies=2, passes=4, extra_flops=num_agents - 1),
+                Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
+                Part((), copies=2, passes=4, extra_flops=num_agents - 1),
             ]
         case "res":
             # The target weighs n x A joint actions, each by its online and its target value.
             return [
-                _Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
-                _Part(
+                Part(agent, copies=2, passes=4 * num_agents, networks=agent_networks),
+                Part(
                     mixer,
                     copies=2,
                     passes=3 + 2 * num_agents * num_actions,
@@ -347,10 +318,10 @@ def _parts(
             )
             central = central_mixer_layers(state_dim, num_agents, central_embed=central_embed)
             return [
-                _Part(agent, copies=1, passes=3 * num_agents, networks=agent_networks),
-                _Part(mixer, copies=1, passes=3, extra_flops=mixing),
-                _Part(twin, copies=2, passes=4 * num_agents, networks=agent_networks),
-                _Part(central, copies=2, passes=4),
+                Part(agent, copies=1, passes=3 * num_agents, networks=agent_networks),
+                Part(mixer, copies=1, passes=3, extra_flops=mixing),
+                Part(twin, copies=2, passes=4 * num_agents, networks=agent_networks),
+                Part(central, copies=2, passes=4),
             ]
 
 

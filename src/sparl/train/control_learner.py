@@ -21,7 +21,7 @@ from sparl.compute import (
     to_sparse,
 )
 from sparl.replay import transitions
-from sparl.replay.transitions import TransitionBatch, Transitions
+from sparl.replay.transitions import Draw, TransitionBatch, Transitions
 from sparl.topology import Rule, by_name, carry_moments, move_links, prune
 from sparl.train.followers import follow, take_up_links
 from sparl.train.neurons import dormant, empty_neurons
@@ -50,6 +50,7 @@ class ControlLearner:
         intervals: For each part that has sparse networks, updates from one change of their topology
             to the next.
         fraction: Env steps to the share of links to move.
+        draw: Which steps make a batch.
         rewards: `N`, most rewards of a return.
         delay: Updates before returns have more than one reward.
         batch_size: Steps of a batch.
@@ -67,6 +68,7 @@ class ControlLearner:
     replaces: bool
     intervals: Mapping[str, int]
     fraction: Callable[[jax.Array], jax.Array | float]
+    draw: Draw
     rewards: int
     delay: int
     batch_size: int
@@ -234,7 +236,7 @@ class ControlLearner:
             ICML 2023), and `empty_neurons`, the share of outputs of all weights that no link leads
             to.
         """
-        lane, row = transitions.draw(ring, jax.random.fold_in(state.key, 0), self.batch_size)
+        lane, row = self.draw(ring, jax.random.fold_in(state.key, 0))
         batch = transitions.read(ring, lane, row, 1)
         weights = bind(state.params, state.topology)
         activity = self.algorithm.activity(weights, batch)
@@ -246,7 +248,7 @@ class ControlLearner:
         """Count an update, draw its batch, and a key for each part."""
         key, *keys = jax.random.split(state.key, 2 + len(self.algorithm.parts))
         draw_key, *keys = map(_fast, keys)
-        lane, row = transitions.draw(ring, draw_key, self.batch_size)
+        lane, row = self.draw(ring, draw_key)
         batch = transitions.read(ring, lane, row, self.rewards)
         state = state._replace(updates=state.updates + 1, key=key)
         batch = transitions.at_most(batch, jnp.where(state.updates >= self.delay, self.rewards, 1))

@@ -49,7 +49,7 @@ class ControlPlayer:
 
     def __init__(self, spec: ControlSpec, algorithm: Control, config: Config):
         self.act: Any = jax.jit(self._act)
-        self.prepare: Any = jax.jit(_prepare)
+        self.prepare: Any = jax.jit(self._prepare)
         self._spec, self._algorithm, self._config = spec, algorithm, config
         self._row = jax.eval_shape(lambda: empty_row(spec))
 
@@ -99,11 +99,11 @@ class ControlPlayer:
         best = jnp.where(exploration == RANDOM, anything, best)
         return Acts(best.T, action.T, memory)
 
-
-def _prepare(params: Tree, topology: Topology) -> Tree:
-    """The actor alone."""
-    own = ({"actor": tree["actor"]} for tree in (params, topology))
-    return bind(*jax.tree.map(lambda x: jnp.copy(x[0]), tuple(own)))
+    def _prepare(self, params: Tree, topology: Topology) -> Tree:
+        """What acts, alone."""
+        acting = self._algorithm.acting
+        own = ({name: tree[name] for name in acting} for tree in (params, topology))
+        return bind(*jax.tree.map(lambda x: jnp.copy(x[0]), tuple(own)))
 
 
 class ControlRecorder:

@@ -16,14 +16,15 @@ from sparl.compute import Topology, Tree, bind, choose, dense
 from sparl.config import Config
 from sparl.errors import InputError
 from sparl.replay import transitions
-from sparl.replay.transitions import Transitions
+from sparl.replay.transitions import Draw, Transitions
 from sparl.spec import ControlSpec
 from sparl.topology import (
     DISTRIBUTIONS,
     RULES,
     WHOLE,
     Accounting,
-    account_control,
+    account_actor_critic,
+    account_comix,
     by_lambdas,
     by_name,
     cosine,
@@ -54,14 +55,14 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     """The program of a resolved configuration on an environment, not yet compiled.
 
     Raises:
-        InputError: If the environment is not one of continuous control, or `config.compute` not
-            possible.
+        InputError: If the environment is not one of continuous control, or not for the algorithm,
+            or `config.compute` not possible.
     """
     if not isinstance(env, envs.HostEnv) or not isinstance(env.spec, ControlSpec):
         raise InputError(
             f"{config.env} is an environment of a team with discrete actions, and "
-            f"{config.algorithm} is for continuous control: pass --env gym:NAME, or an algorithm "
-            "for teams such as --algorithm qmix"
+            f"{config.algorithm} is for continuous control: pass --env gym:NAME or mamujoco:NAME, "
+            "or an algorithm for such teams as --algorithm qmix"
         )
     env.close()  # Workers make their own.
     spec = env.spec
@@ -181,7 +182,7 @@ def _links(config: Config) -> Links:
     else:
         distribution = DISTRIBUTIONS[config.topology.distribution]
     critics = (config.control.critic_sparsity or config.sparsity,)
-    return distribution, dict.fromkeys(algorithms.CRITICS, critics)
+    return distribution, dict.fromkeys(algorithms.CRITICS, critics)  # COMIX has none.
 
 
 def _densities(params: Tree, counts: Tree) -> tuple[dict[str, float], float]:
@@ -201,7 +202,7 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         return fraction if ds else cosine(env_steps / config.total_steps, start=fraction)
 
     follows = max(part.every for part in algorithm.parts)
-    delayed = config.target.delay * config.total_steps
+    rewards, delay = _returns(config)
     return ControlLearner(
         algorithm=algorithm,
         optimizer=optimizer(config),
@@ -214,8 +215,9 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
             if rule and by_name({name: counts[name] for name in part.networks})
         },
         fraction=share,
-        rewards=config.target.n if config.target.kind == "n_step" else 1,
-        delay=round(delayed) if config.target.kind == "n_step" else 0,
+        draw=_draw(config),
+        rewards=rewards,
+        delay=round(delay * config.total_steps),
         batch_size=config.replay.batch_size,
         tau=settings.tau,
         target_every=follows,
@@ -225,8 +227,30 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     )
 
 
+def _returns(config: Config) -> tuple[int, float]:
+    """The most rewards of a return, and the share of all updates before it has more than one."""
+    target = config.target
+    return {
+        "one_step": (1, 0.0),
+        "n_step": (target.n, target.delay),
+        "td_lambda": (config.control.horizon, target.burn_in),
+    }[target.kind]
+
+
+def _draw(config: Config) -> Draw:
+    replay = config.replay
+    if replay.kind != "dual":
+        return partial(transitions.draw, batch_size=replay.batch_size)
+    return partial(
+        transitions.draw_dual,
+        batch_size=replay.batch_size,
+        window=replay.window,
+        window_batch=replay.window_batch,
+    )
+
+
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam, on gradients with the decay of all parameters but SAC's temperature."""
+    """Adam, on clipped gradients with the decay of all parameters but SAC's temperature."""
 
     def decays(params: Tree) -> Tree:
         return {
@@ -234,9 +258,11 @@ def optimizer(config: Config) -> optax.GradientTransformation:
             for name, tree in params.items()
         }
 
+    clip = config.optimizer.clip
     return optax.chain(
+        *([optax.clip_by_global_norm(clip)] if clip else []),
         optax.add_decayed_weights(config.control.weight_decay, mask=decays),
-        optax.adam(config.optimizer.lr),
+        optax.adam(config.optimizer.lr, eps=config.optimizer.eps),
     )
 
 
@@ -267,14 +293,28 @@ def _accounting(
     densities: Mapping[str, float] | None = None,
 ) -> Accounting:
     """Training costs what it does with the links before DS drops some for good."""
-    account = partial(
-        account_control,
-        config.algorithm,
-        obs_dim=spec.obs_dim,
-        action_dim=spec.action_dim,
-        hidden=config.network.hidden,
-        policy_delay=config.control.policy_delay,
-    )
+    settings, hidden = config.control, config.network.hidden
+    if config.algorithm == "comix":
+        account = partial(
+            account_comix,
+            obs_dims=spec.obs_dims,
+            action_dims=spec.action_dims,
+            state_dim=spec.state_dim,
+            hidden=hidden,
+            embed=config.network.embed,
+            hypernet=config.network.hypernet,
+            searched=settings.cem_rounds * settings.cem_samples,
+            steps=_returns(config)[0],
+        )
+    else:
+        account = partial(
+            account_actor_critic,
+            config.algorithm,
+            obs_dim=spec.obs_dim,
+            action_dim=spec.action_dim,
+            hidden=hidden,
+            policy_delay=settings.policy_delay,
+        )
     training, found = account(densities=wanted), account(densities=densities or wanted)
     sparse = replace(found.sparse, train_flops=training.sparse.train_flops)
     return replace(found, sparse=sparse)

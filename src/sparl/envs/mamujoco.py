@@ -1,0 +1,119 @@
+"""Multi-agent MuJoCo: a robot's joints shared out among agents (Peng et al., NeurIPS 2021)."""
+
+from contextlib import redirect_stderr
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from sparl.envs import gym
+from sparl.envs.base import TimeStep
+from sparl.envs.requirements import require
+from sparl.errors import InputError, unknown_name
+from sparl.spec import ControlSpec
+
+SCENARIOS = (
+    "Ant",
+    "CoupledHalfCheetah",
+    "HalfCheetah",
+    "Hopper",
+    "Humanoid",
+    "HumanoidStandup",
+    "ManySegmentAnt",
+    "ManySegmentSwimmer",
+    "Pusher",
+    "Reacher",
+    "Swimmer",
+    "Walker2d",
+)
+
+
+class MaMujoco:
+    """A parallel environment of Gymnasium-Robotics' `mamujoco_v1`.
+
+    Args:
+        env: The environment.
+    """
+
+    def __init__(self, env: Any):
+        self._env = env
+        self._agents = list(env.possible_agents)
+        spaces = [env.action_space(agent) for agent in self._agents]
+        self._low = np.concatenate([space.low for space in spaces])
+        self._range = np.concatenate([space.high for space in spaces]) - self._low
+        lengths = tuple(len(space.low) for space in spaces)
+        self._ends = np.cumsum(lengths)[:-1]
+        robot = env.unwrapped.single_agent_env
+        views = tuple(env.observation_space(agent).shape[0] for agent in self._agents)
+        self.spec = ControlSpec(
+            obs_dim=sum(views) + robot.observation_space.shape[0],
+            action_dim=sum(lengths),
+            episode_limit=robot.spec.max_episode_steps or gym.WITHOUT_LIMIT,
+            obs_dims=views,
+            action_dims=lengths,
+        )
+
+    def reset(self, seed: int) -> TimeStep:
+        """Begin an episode."""
+        obs, _ = self._env.reset(seed=seed)
+        return self._seen(obs, 0.0, terminated=False, truncated=False)
+
+    def step(self, actions: Any) -> TimeStep:
+        """Take one step with the agents' actions, one after another, in [-1, 1]."""
+        stretched = self._low + (np.asarray(actions) + 1) / 2 * self._range
+        chosen = dict(zip(self._agents, np.split(stretched, self._ends), strict=True))
+        obs, rewards, terminated, truncated, _ = self._env.step(chosen)
+        one = self._agents[0]  # All are told the same.
+        return self._seen(
+            obs, float(rewards[one]), terminated=terminated[one], truncated=truncated[one]
+        )
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
+
+    def _seen(
+        self, obs: dict[str, np.ndarray], reward: float, *, terminated: bool, truncated: bool
+    ) -> TimeStep:
+        everything = [*(obs[agent] for agent in self._agents), self._env.state()]
+        return gym.seen(
+            np.concatenate(everything), reward, terminated=terminated, truncated=truncated
+        )
+
+
+def make(name: str) -> MaMujoco:
+    """A robot and how its joints are shared out: `"HalfCheetah-2x3"`, `"Humanoid-9|8"`.
+
+    Agents observe their own joints; with `-k1` behind the name those at a distance of up to one as
+    well, and so on.
+
+    Raises:
+        InputError: If there is no such robot or no such partition, or a package is missing.
+    """
+    scenario, _, partition = name.partition("-")
+    partition, _, distance = partition.partition("-k")
+    if scenario not in SCENARIOS:
+        raise unknown_name("robot of mamujoco", scenario, SCENARIOS)
+    if not partition or not (distance or "0").isdigit():
+        raise InputError(
+            f"mamujoco:{name}: an environment is named mamujoco:ROBOT-PARTITION, e.g. "
+            "mamujoco:HalfCheetah-2x3, or mamujoco:HalfCheetah-2x3-k1 to see joints one link away"
+        )
+    install = "pip install 'sparl[mamujoco]'"
+    require("mujoco", "mamujoco", install).set_mju_user_warning(gym.warn)
+    with redirect_stderr(StringIO()):  # A notice about hands, which are no concern of ours.
+        module = require(
+            "gymnasium_robotics.envs.multiagent_mujoco.mamujoco_v1", "mamujoco", install
+        )
+    try:
+        env = module.parallel_env(scenario, partition, agent_obsk=int(distance or 0))
+    except Exception as error:  # It has no type of its own for what it does not know.
+        raise InputError(
+            f"mamujoco:{name} cannot be made: {error or type(error).__name__}. Partitions are "
+            "listed at robotics.farama.org/envs/MaMuJoCo, such as 2x3 and 6x1 of HalfCheetah"
+        ) from error
+    return MaMujoco(env)
+
+
+MAKERS = {"mamujoco": make}
+"""The one interface of this module."""
