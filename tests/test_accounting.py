@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sparl.algorithms import make_control
-from sparl.config import CONTROL, TEAM, defaults
+from sparl.config import ACTOR_CRITIC, TEAM, defaults
 from sparl.errors import InputError
 from sparl.nets import agent, qmix_mixer
 from sparl.spec import ControlSpec
@@ -22,12 +22,12 @@ from sparl.topology.accounting import (
     Accounting,
     Layer,
     account,
-    account_actor_critic,
     agent_layers,
     central_mixer_layers,
     qmix_mixer_layers,
     qmix_mixing_flops,
 )
+from sparl.topology.accounting_control import account_actor_critic
 
 # Printed in the paper, typed a second time: algorithm, map, sparsity, size, train, test.
 PRINTED = """
@@ -316,7 +316,7 @@ def test_table_shows_printed_beside_computed_in_80_columns():
     ]
 
 
-@pytest.mark.parametrize("algorithm", CONTROL)
+@pytest.mark.parametrize("algorithm", ACTOR_CRITIC)
 def test_parameters_of_control_are_those_of_the_networks(algorithm):
     config = replace(defaults(algorithm), algorithm=algorithm)
     params = jax.eval_shape(make_control(ControlSpec(17, 6, 1000), config).init, jax.random.key(0))

@@ -120,3 +120,32 @@ def test_the_oldest_leave():
         assert is_step == (nth < len(own) and not own[nth][1])
         if is_step:
             assert obs == own[nth][0]
+
+
+def test_a_share_of_a_batch_is_of_the_newest_steps():
+    lanes, ring = filled(2, 60, 30)
+    dual = jax.jit(
+        transitions.draw_dual, static_argnums=2, static_argnames=["window", "window_batch"]
+    )
+    keys = jax.random.split(jax.random.key(2), 200)
+    lane, row = jax.vmap(lambda key: dual(ring, key, 10, window=8, window_batch=4))(keys)
+    assert lane.shape == row.shape == (200, 10)
+
+    def steps(most):
+        """Lane and row of all steps among the newest rows of each lane."""
+        kept = ((e, rows, len(rows)) for e, rows in enumerate(lanes.rows))
+        return {(e, i) for e, rows, n in kept for i in range(n - most, n) if not rows[i][1]}
+
+    def drawn(columns):
+        pairs = (np.asarray(x)[:, columns].ravel().tolist() for x in (lane, row))
+        return set(zip(*pairs, strict=True))
+
+    assert drawn(slice(6, None)) == steps(4)  # Four rows of each of two lanes.
+    assert drawn(slice(6)) == steps(30)
+
+
+def test_the_newest_row_alone_might_be_no_step():
+    _, ring = filled(1, 40, 6)
+    for seed in range(20):
+        lane, row = transitions.draw_dual(ring, jax.random.key(seed), 3, window=1, window_batch=3)
+        assert not ring.rows.final[lane, row % ring.rows.final.shape[1]].any()

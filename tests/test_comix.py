@@ -1,0 +1,408 @@
+"""COMIX against float64 references, in training, and what it refuses."""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import control_reference
+import reference
+from sparl.algorithms import cross_entropy, make_control
+from sparl.compute import native
+from sparl.config import CONTROL, defaults
+from sparl.envs import make
+from sparl.errors import InputError
+from sparl.methods import METHODS, resolve
+from sparl.replay.transitions import TransitionBatch
+from sparl.spec import ControlSpec
+from sparl.topology import by_name, weight_shapes
+from sparl.train import evaluation, loop
+from sparl.train.program import build
+from team_of_hands import Hands
+from test_control_algorithms import check_gradient, close, steps_of, trees
+
+KEY = jax.random.key(3)
+B, N = 6, 3
+TRAINED = ("dense", "static", "set", "rigl", "rlx2", "mast")
+needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
+
+
+def config_of(method, **settings):
+    """A small COMIX on `Hands`; settings in groups as `target={"kind": ...}`."""
+    config = defaults("comix", method)
+    settings = {
+        "env": "python:team_of_hands:Hands",
+        "network": {"hidden": 16, "embed": 8, "hypernet": 8},
+        "control": {"random_steps": 400, "cem_samples": 16, "cem_elites": 4},
+        "replay": {"capacity": 2000, "batch_size": 32}
+        | ({"window": 200, "window_batch": 8} if method == "mast" else {})
+        | ({"review_interval": 20} if method == "rlx2" else {}),
+        "topology": {} if method in ("dense", "static") else {"interval": 20},
+        **({"sparsity": 0.5} if method != "dense" else {}),
+        **settings,
+    }
+    if method == "rlx2":
+        settings["control"] = settings["control"] | {"least": 1000}
+    for name, value in settings.items():
+        own = value
+        if isinstance(value, dict):
+            own = dataclasses.replace(getattr(config, name), **value)
+        config = dataclasses.replace(config, **{name: own})
+    return config
+
+
+def test_the_search_goes_by_its_elites():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3, 20, 2, 5))
+    wanted = rng.uniform(-1, 1, size=(2, 5))
+
+    def value(actions):
+        return -((actions - wanted) ** 2).sum(axis=1)
+
+    actions, values = cross_entropy.search(value, jnp.asarray(noise), elites=4)
+    found = cross_entropy.best(actions, values)
+    for c in range(5):
+        mean, std = np.zeros(2), np.ones(2)
+        for draws in noise[..., c]:
+            raw = mean + std * draws
+            worth = [-np.sum((np.tanh(own) - wanted[:, c]) ** 2) for own in raw]
+            elites = raw[np.argsort(worth)[-4:]]
+            mean, std = elites.mean(axis=0), elites.std(axis=0, ddof=1)
+        close(actions[..., c], np.tanh(raw))
+        close(values[:, c], worth)
+        close(found[:, c], np.tanh(raw[np.argmax(worth)]))
+    assert np.abs(found - wanted).max() < 0.3
+
+
+def q_of(params, i, view, action):
+    """What agent `i` of `Hands` holds of an action, padded to two numbers like its view."""
+    padded = [np.pad(x, (0, 2 - len(x))) for x in (view, action)]
+    x = np.concatenate([padded[0], np.eye(2)[i], padded[1]])
+    return control_reference.mlp(params["agent"], x)[0]
+
+
+def samples_of(params, i, view, noise, elites=4):
+    """The values of the last round's samples `[S]`; noise `[R, S, A]`."""
+    size = Hands.spec.action_dims[i]
+    mean, std = np.zeros(2), np.ones(2)
+    for draws in noise:
+        raw = mean + std * draws
+        worth = np.array([q_of(params, i, view, np.tanh(own)[:size]) for own in raw])
+        best = raw[np.argsort(worth)[-elites:]]
+        mean, std = best.mean(axis=0), best.std(axis=0, ddof=1)
+    return worth
+
+
+def split(obs):
+    return (obs[:1], obs[1:3]), obs[3:]
+
+
+def value_of(params, obs, noise, operator):
+    """Noise `[R, S, A, n]`."""
+    views, state = split(obs)
+    own = [samples_of(params, i, view, noise[..., i]) for i, view in enumerate(views)]
+    every = [np.ones(len(q), bool) for q in own]
+    qs = np.array([operator(q, q, avail) for q, avail in zip(own, every, strict=True)])
+    return reference.mix_qmix(params["mixer"], qs, state)
+
+
+def loss_of(params, old, steps, noise, *, operator, returns):
+    """Noise `[R, S, A, N, B, n]`."""
+    errors = []
+    for b, step in enumerate(steps):
+        count = int(step["included"].sum())
+        values = [
+            value_of(old, step["next_obs"][k], noise[..., k, b, :], operator) for k in range(count)
+        ]
+        target = returns(step["reward"][:count], values, any(step["terminated"][:count]))
+        views, state = split(step["obs"])
+        actions = (step["action"][:1], step["action"][1:])
+        qs = [q_of(params, i, *own) for i, own in enumerate(zip(views, actions, strict=True))]
+        q = reference.mix_qmix(params["mixer"], np.array(qs), state)
+        errors.append((q - target) ** 2)
+    return np.mean(errors)
+
+
+def test_returns_of_the_reference_are_those_of_a_window():
+    # An episode that is cut off behind the second of its steps.
+    found = reference.returns([1.0, 2.0], [10.0, 20.0], terminated=False, gamma=0.5, lam=0.6)
+    second = 2 + 0.5 * 20
+    assert found[0] == pytest.approx(1 + 0.5 * (0.4 * 10 + 0.6 * second))
+
+
+@pytest.mark.parametrize(
+    ("target", "operator", "returns"),
+    [
+        (
+            {"kind": "one_step", "operator": "max"},
+            reference.maximum,
+            lambda r, v, t: r[0] + 0.99 * (0 if t else v[0]),
+        ),
+        (
+            {"kind": "n_step", "operator": "max"},
+            reference.maximum,
+            lambda r, v, t: reference.n_step_returns(r, v, t, 0.99, 3)[0],
+        ),
+        (
+            {"kind": "td_lambda", "operator": "soft_mellowmax"},
+            reference.soft_mellowmax,
+            lambda r, v, t: reference.returns(r, v, t, 0.99, 0.6)[0],
+        ),
+    ],
+    ids=lambda x: x["kind"] if isinstance(x, dict) else "",
+)
+def test_the_loss_is_that_of_the_formulas(target, operator, returns):
+    config = resolve(config_of("dense", target=target))
+    algorithm = make_control(Hands.spec, config)
+    steps = 1 if target["kind"] == "one_step" else N
+    rng = np.random.default_rng(0)
+    # A whole window, some cut off, terminals in all places that can be.
+    included = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 1, 0, 1], [1, 0, 0, 1, 0, 1]], bool)
+    terminated = np.array([[0, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]], bool)
+    batch = TransitionBatch(
+        obs=rng.normal(size=(6, B)),
+        action=rng.uniform(-1, 1, size=(3, B)),
+        reward=rng.normal(size=(steps, B)),
+        terminated=terminated[:steps],
+        included=included[:steps],
+        next_obs=rng.normal(size=(steps, 6, B)),
+    )
+    pair, (params, old) = trees(algorithm)
+    noise = np.asarray(algorithm._noise(KEY, steps * B * 2), float).reshape(2, 16, 2, steps, B, 2)
+
+    def loss(params):
+        return loss_of(params, old, steps_of(batch), noise, operator=operator, returns=returns)
+
+    single = jax.tree.map(lambda x: x if x.dtype == bool else x.astype(np.float32), batch)
+    (found, scalars), gradient = jax.value_and_grad(algorithm.loss, has_aux=True)(
+        pair[0], pair[1], jax.tree.map(jnp.asarray, single), KEY
+    )
+    close(found, loss(params))
+    check_gradient(gradient, params, ("agent", "mixer"), loss)
+    assert scalars["td_error"].item() == pytest.approx(found.item() ** 0.5, rel=0.5)
+
+
+def test_an_agent_acts_by_what_it_sees_alone():
+    algorithm = make_control(Hands.spec, resolve(config_of("dense")))
+    weights = algorithm.init(KEY)
+    obs = jax.random.normal(KEY, (6, 9))
+    acted = algorithm.act(weights, obs)
+    assert acted.shape == (3, 9)
+    # Nor by who is beside it.
+    np.testing.assert_allclose(algorithm.act(weights, obs[:, 4:5]), acted[:, 4:5], rtol=1e-5)
+    other = algorithm.act(weights, obs.at[1:].add(1.0))
+    np.testing.assert_array_equal(other[0], acted[0])
+    assert (other[1:] != acted[1:]).any()
+
+
+def test_exploration_is_noise_within_the_bounds():
+    algorithm = make_control(Hands.spec, resolve(config_of("dense")))
+    weights = algorithm.init(KEY)
+    obs = jax.random.normal(KEY, (6, 3000))
+    best, acted = algorithm.explore(weights, obs, KEY)
+    inside = jnp.abs(best) < 0.5
+    assert float(jnp.std((acted - best)[inside])) == pytest.approx(0.1, rel=0.05)
+    assert float(jnp.max(jnp.abs(acted))) <= 1
+
+
+@pytest.mark.parametrize("columns", [1, 100, 1000, 10_000])
+def test_samples_go_in_groups_or_all_at_once(columns, monkeypatch):
+    algorithm = make_control(Hands.spec, resolve(config_of("dense")))
+    weights = algorithm.init(KEY)
+    obs = jax.random.normal(KEY, (6, 50))
+    expected = algorithm.act(weights, obs)
+    monkeypatch.setattr("sparl.algorithms.comix.COLUMNS", columns)
+    np.testing.assert_allclose(algorithm.act(weights, obs), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_every_method_trains(method, tmp_path):
+    config = config_of(
+        method, total_steps=800, eval_every=400, log_every=200, eval_episodes=2, compute="auto"
+    )
+    result = loop.train(config, run_dir=tmp_path / "run")
+    assert result.updates == 400
+    lines = list(map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))
+    kinds = {line["kind"] for line in lines}
+    moves = method in ("set", "rigl", "rlx2", "mast")
+    expected = {"train", "eval", "network"} | ({"topology"} if moves else set())
+    assert kinds == expected | ({"replay"} if method == "rlx2" else set())
+    train = [line for line in lines if "td_loss" in line]
+    assert {"q", "target", "td_error", "td_grad_norm"} <= train[-1].keys()
+    assert all(np.isfinite(line["td_loss"]) for line in train)
+    for layer in result.layers:
+        assert layer["links"] >= layer["shape"][0]
+
+
+@pytest.mark.slow
+def test_hands_find_where_they_are_to_be(tmp_path):
+    config = config_of(
+        "mast",
+        total_steps=2000,
+        eval_every=2000,
+        eval_episodes=20,
+        network={"hidden": 64, "embed": 8, "hypernet": 8},
+        control={"random_steps": 400, "tau": 0.01, "cem_samples": 16, "cem_elites": 4},
+        topology={"interval": 500},
+    )
+    result = loop.train(config, run_dir=tmp_path / "run")
+    # Hands that stay in the middle get 2 of 10.
+    assert result.return_ > 9
+    assert result.sparsity["measured"] == pytest.approx(0.5, abs=0.01)
+    outcome = evaluation.evaluate(tmp_path / "run", episodes=3)
+    assert outcome["per_seed"][0]["return"] > 8.5
+
+
+@needs_kernels
+def test_kernels_learn_what_masks_do():
+    states = []
+    for compute in ("masked", "sparse"):
+        program = build(resolve(config_of("mast", compute=compute)))
+        state = program.init(program.seeds)
+        rollout, ring, learner = state
+        for _ in range(5):
+            rollout, played = program.collect(learner.params, learner.topology, rollout)
+            ring = program.store(ring, played, np.int32(0))
+        for _ in range(2):
+            learner, metrics = program.learn(learner, ring, np.full(1, 4, np.int32), np.int32(0))
+            assert metrics.bad_update.item() == -1
+            learner, _ = program.evolve(learner, ring, np.int32(100), np.ones(1, bool))
+        program.close()
+        states.append(program.to_masked(learner))
+    jax.tree.map(np.testing.assert_array_equal, states[0].topology, states[1].topology)
+    for part in ("params", "target_params", "opt_state"):
+        pair = (getattr(state, part) for state in states)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-4), *pair)
+
+
+def test_parameters_and_flops_are_those_of_the_networks():
+    config = resolve(config_of("static", target={"kind": "n_step"}))
+    program = build(config)
+    params = jax.eval_shape(program.algorithm.init, KEY)
+    sizes = {name: leaf.size for name, leaf in by_name(params).items()}
+    counted = program.accounting(dict.fromkeys(weight_shapes(params), 0.5))
+    assert counted.parameters["dense"] == sum(sizes.values())
+    # Two agents search among 2 x 16 actions with a network of 6, 16, 16 and 1 units.
+    forward = 11 * 16 + 31 * 16 + 31
+    assert counted.flops["test_dense"] == 2 * 32 * forward
+    hyper = 3 * (5 * 8) + 15 * 16 + 5 * 8 + 15 * 8 + 15
+    mixing = 3 * 8 + 15
+    expected = 2 * (3 + 3 * 32) * forward + (3 + 3) * (hyper + mixing)
+    assert counted.flops["train_dense"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "agents", "obs", "actions"),
+    [
+        ("HalfCheetah-2x3", 2, (11, 11), (3, 3)),
+        ("HalfCheetah-2x3-k1", 2, (12, 12), (3, 3)),
+        ("ManySegmentSwimmer-10x2", 10, (4,) * 10, (2,) * 10),
+        ("Humanoid-9|8", 2, (236, 167), (9, 8)),
+    ],
+)
+def test_robots_are_shared_out(name, agents, obs, actions):
+    env = make(f"mamujoco:{name}")
+    spec = env.spec
+    assert (spec.num_agents, spec.obs_dims, spec.action_dims) == (agents, obs, actions)
+    first, again = env.reset(7), env.reset(7)
+    np.testing.assert_array_equal(first.obs, again.obs)
+    steps, seen = 0, first
+    while not (seen.terminated or seen.truncated):
+        assert seen.obs.shape == (spec.obs_dim,)
+        assert seen.obs.dtype == np.float32
+        seen = env.step(np.full(spec.action_dim, 0.3, np.float32))
+        steps += 1
+    assert seen.truncated == (steps == spec.episode_limit)
+    env.close()
+
+
+def test_actions_are_stretched_and_the_state_is_the_robots():
+    env = make("mamujoco:Humanoid-9|8")
+    env.reset(0)
+    taken = []
+    robot = env._env.unwrapped.single_agent_env
+    step = robot.step
+    robot.step = lambda action: taken.append(np.array(action)) or step(action)
+    seen = env.step(np.linspace(-1, 1, 17))
+    assert sorted(taken[0]) == pytest.approx(np.linspace(-0.4, 0.4, 17))
+    np.testing.assert_allclose(
+        seen.obs[-env.spec.state_dim :], robot.unwrapped._get_obs().astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("HalfCheeta-2x3", "did you mean 'HalfCheetah'"),
+        ("HalfCheetah", "is named mamujoco:ROBOT-PARTITION, e.g. mamujoco:HalfCheetah-2x3"),
+        ("HalfCheetah-2x3-kx", "is named mamujoco:ROBOT-PARTITION"),
+        ("HalfCheetah-9x9", "cannot be made: UNKNOWN partitioning config: 9x9. Partitions are"),
+    ],
+)
+def test_robots_that_there_are_not(name, match):
+    with pytest.raises(InputError, match=match):
+        make(f"mamujoco:{name}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"env": "gym:Pendulum-v1"}, "one agent, and comix is for teams: pass --algorithm td3"),
+        ({"env": "smax:3m"}, "comix is for continuous control: pass --env gym:NAME or mamujoco"),
+        ({"method": "ds"}, "topology.kind 'ds' is not for comix, .* rigl, mast and rlx2"),
+        ({"method": "tiny"}, "topology.kind 'tiny' is not for comix"),
+        ({"target": {"operator": "double_q"}}, "target.operator 'double_q' is not for comix"),
+        ({"control": {"critic_sparsity": 0.5}}, "control.critic_sparsity 0.5 changes nothing, as"),
+        ({"control": {"policy_delay": 3}}, "control.policy_delay 3 changes nothing, as algorithm"),
+        ({"control": {"cem_elites": 65}}, r"control.cem_elites must lie in \[2, 64\]"),
+        ({"control": {"cem_elites": 1}}, r"control.cem_elites must lie in \[2, 64\]"),
+        ({"replay": {"window": 3000, "capacity": 2000}}, "replay.window must be at most"),
+    ],
+)
+def test_what_does_not_go_together(settings, match, tmp_path):
+    config = config_of("mast", control={}, replay={})
+    for name, value in settings.items():
+        own = value
+        if isinstance(value, dict):
+            own = dataclasses.replace(getattr(config, name), **value)
+        config = dataclasses.replace(config, **{name: own})
+    with pytest.raises(InputError, match=match):
+        loop.train(config, run_dir=tmp_path / "run")
+
+
+def test_one_agent_does_not_move_a_team(tmp_path):
+    config = dataclasses.replace(defaults("td3"), env="python:team_of_hands:Hands")
+    with pytest.raises(InputError, match="is a team, and td3 is for one: pass --algorithm comix"):
+        loop.train(config, run_dir=tmp_path / "run")
+    config = dataclasses.replace(
+        defaults("td3"), control=dataclasses.replace(config.control, horizon=5)
+    )
+    with pytest.raises(InputError, match=r"control\.horizon 5 changes nothing, as algorithm"):
+        resolve(config)
+
+
+def test_methods_are_told_apart_for_every_algorithm():
+    for algorithm in CONTROL:
+        for method in METHODS:
+            try:
+                resolve(defaults(algorithm, method))
+            except InputError as error:
+                assert "is not for" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("dims", "match"),
+    [
+        ({"obs_dims": (2,), "action_dims": (1, 1)}, "for each agent"),
+        ({"obs_dims": (2, 0), "action_dims": (1, 1)}, "for each agent"),
+        ({"obs_dims": (2, 1), "action_dims": (1, 2)}, "the sum of action_dims"),
+        ({"obs_dims": (2, 3), "action_dims": (1, 1)}, "obs_dim more than that"),
+    ],
+)
+def test_sizes_of_a_team_agree(dims, match):
+    with pytest.raises(InputError, match=match):
+        ControlSpec(obs_dim=5, action_dim=2, episode_limit=3, **dims)
