@@ -244,8 +244,9 @@ def test_a_short_file_is_filled_up_with_the_algorithms_own(tmp_path):
     config = Config.load(path)
     usual = defaults("td3", "rlx2")
     assert config == dataclasses.replace(usual, network=NetworkConfig(hidden=64))
-    Config(algorithm="qmix").save(path)
-    assert cli.main(["train", "--config", str(path), "--algorithm", "td3"]) == 2
+    for algorithm in ("comix", "qmix"):
+        defaults(algorithm).save(path)
+        assert cli.main(["train", "--config", str(path), "--algorithm", "td3"]) == 2
 
 
 class Scripted:

@@ -20,7 +20,7 @@ from rich.console import Console
 import sparl
 from sparl import methods
 from sparl.compute import native
-from sparl.config import CONTROL, Config, defaults
+from sparl.config import FAMILIES, Config, defaults
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
@@ -184,7 +184,9 @@ def _train_defaults(argv: list[str]) -> Train | None:
     if known.config is None:
         return Train(settings=defaults(known.algorithm or Config.algorithm, known.method))
     config = Config.load(known.config)
-    if known.algorithm and (known.algorithm in CONTROL) != (config.algorithm in CONTROL):
+    if known.algorithm and any(
+        (known.algorithm in family) != (config.algorithm in family) for family in FAMILIES
+    ):
         raise InputError(
             f"{known.config} has the settings of {config.algorithm}, most of which are not for "
             f"{known.algorithm}: leave out --config"

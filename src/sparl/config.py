@@ -293,6 +293,8 @@ ACTOR_CRITIC = ("td3", "sac")
 """The algorithms of continuous control by one agent."""
 CONTROL = (*ACTOR_CRITIC, "comix")
 """All algorithms of continuous control, which learn from single steps."""
+FAMILIES = (TEAM, ACTOR_CRITIC, ("comix",))
+"""Algorithms that have settings in common; see `defaults`."""
 
 
 def defaults(algorithm: str, method: str | None = None) -> Config:
