@@ -2,6 +2,7 @@
 
     python benchmarks/control.py
     python benchmarks/control.py --env gym:Hopper-v5 --json control.json
+    python benchmarks/control.py --algorithm comix
 
 Programs take turns in one process, so their ratios hold although the machine's speed drifts. Each
 reading is so many chunks as the training loop takes them: actions, env steps, storing, and an
@@ -20,15 +21,31 @@ from sparl.config import Config, defaults
 from sparl.methods import resolve
 from sparl.train.program import Program, build
 
-CHUNKS = 20
+CHUNKS = 10
 
 
-def cases(env: str) -> dict[str, Config]:
-    """The programs: DS-TD3 and RLx2-TD3 with the densities of their papers, and dense twins."""
+def cases(algorithm: str, env: str | None) -> dict[str, Config]:
+    """The programs by name, the first word of which tells what is compared.
+
+    TD3: that of DS and of RLx2 with the densities of their papers, and dense twins. COMIX: static
+    links and MAST, which differ in their targets, and all links.
+    """
+    if algorithm == "comix":
+        named = {
+            "COMIX dense": ("dense", "auto"),
+            "COMIX masked": ("static", "masked"),
+            "COMIX sparse": ("static", "sparse"),
+            "COMIX sparse, MAST": ("mast", "sparse"),
+        }
+        usual = {name: (defaults("comix", own[0]), own[1]) for name, own in named.items()}
+        return {
+            name: dataclasses.replace(config, env=env or config.env, compute=compute)
+            for name, (config, compute) in usual.items()
+        }
 
     def config(method: str, twin: str | None = None, compute: str = "auto") -> Config:
         own = defaults("td3", method)
-        own = dataclasses.replace(own, env=env, method=twin or method, compute=compute)
+        own = dataclasses.replace(own, env=env or own.env, method=twin or method, compute=compute)
         if twin:  # The same batches and networks.
             topology = defaults("td3", twin).topology
             own = dataclasses.replace(own, topology=topology, sparsity=0.5)
@@ -77,9 +94,11 @@ class Subject:
 
 def main() -> None:
     parser = arguments(__doc__, repeats=11)
-    parser.add_argument("--env", default="gym:HalfCheetah-v5")
+    parser.add_argument("--algorithm", choices=["td3", "comix"], default="td3")
+    parser.add_argument("--env", help="HalfCheetah by default")
     args = parser.parse_args()
-    subjects = {name: Subject(config) for name, config in cases(args.env).items()}
+    configs = cases(args.algorithm, args.env)
+    subjects = {name: Subject(config) for name, config in configs.items()}
     readings: dict[str, list[float]] = {name: [] for name in subjects}
     for repeat in range(args.repeats + 1):
         for name, subject in subjects.items():
@@ -104,7 +123,8 @@ def main() -> None:
         }
         for row in rows
     ]
-    report(f"TD3 on {args.env}, medians", table, {"env": args.env, "rows": rows}, args.json)
+    env = next(iter(configs.values())).env
+    report(f"{args.algorithm} on {env}, medians", table, {"env": env, "rows": rows}, args.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Continuous control on MuJoCo, as Sokar et al. compare it: trains what is missing, and prints.
+r"""Continuous control on MuJoCo, as Sokar et al. compare it: trains what is missing, and prints.
 
     python benchmarks/control_returns.py
-    python benchmarks/control_returns.py --envs Hopper-v5 --algorithms sac --methods dense ds rlx2
+    python benchmarks/control_returns.py --envs gym:Hopper-v5 --algorithms sac \
+        --methods dense ds rlx2
+    python benchmarks/control_returns.py --envs mamujoco:HalfCheetah-2x3 --algorithms comix \
+        --methods dense static rigl mast --total-steps 50000
     python benchmarks/control_returns.py --record mine.json
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
@@ -36,12 +39,13 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
         words = "-".join(word.removeprefix("--") for word in method.split())
         settings = {
             "algorithm": algorithm,
-            "env": f"gym:{env}",
+            "env": env,
             "seed": seed,
             "total-steps": args.total_steps,
         }
         flags = (*(f"--{k}={v}" for k, v in settings.items()), "--method", *method.split())
-        name = f"{algorithm}-{env}-{words}-{seed}-{args.total_steps}"
+        robot = env.partition(":")[2].replace("|", "-")
+        name = f"{algorithm}-{robot}-{words}-{seed}-{args.total_steps}"
         return Cell(args.folder / name, flags, (env, algorithm), method, seed)
 
     return [
@@ -112,7 +116,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=Path("runs/mujoco"))
-    parser.add_argument("--envs", nargs="+", default=["HalfCheetah-v5"])
+    parser.add_argument("--envs", nargs="+", default=["gym:HalfCheetah-v5"])
     parser.add_argument("--algorithms", nargs="+", default=["td3"])
     parser.add_argument("--methods", nargs="+", default=["dense", "static", "ds"])
     parser.add_argument("--seeds", type=int, default=3, help="0, 1, ...")

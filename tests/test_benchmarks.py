@@ -85,13 +85,13 @@ def test_control_is_compared_by_returns_and_by_the_area_under_the_curve(tmp_path
         for method, returns in {"dense": (2.0, 6.0), "ds": (4.0, 8.0)}.items():
             name = f"sac-Hopper-v5-{method}-{seed}-5"
             finished(tmp_path / "runs", name, None, [value + seed for value in returns])
-    cell = ("--envs", "Hopper-v5", "--algorithms", "sac", "--methods", "dense", "ds")
+    cell = ("--envs", "gym:Hopper-v5", "--algorithms", "sac", "--methods", "dense", "ds")
     cell += ("--seeds", 2, "--total-steps", 5, "--record", tmp_path / "record.json")
     done = matrix("--folder", tmp_path / "runs", *cell, script="control_returns.py")
     assert done.returncode == 0, done.stderr
     (row,) = (line for line in done.stdout.splitlines() if " ds " in line)
     # Areas of 6.5 and 4.5.
-    for text in ("sac Hopper-v5", "8 9", "144.4", "0.066"):
+    for text in ("sac gym:Hopper-v5", "8 9", "144.4", "0.066"):
         assert text in row
 
 
