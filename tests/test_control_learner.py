@@ -16,8 +16,8 @@ from sparl.methods import resolve
 from sparl.replay import transitions
 from sparl.replay.transitions import Row
 from sparl.topology import by_name
+from sparl.train import optimizers
 from sparl.train.control_learner import _fast
-from sparl.train.control_program import optimizer
 from sparl.train.program import build
 
 needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
@@ -297,7 +297,7 @@ def test_weights_decay_and_the_temperature_does_not():
     program = program_of("sac", "dense", "auto")
     params = program.init(program.seeds).learner.params
     params = jax.tree.map(lambda x: jnp.full_like(x[0], 0.5), params)
-    decaying = optimizer(program.config)
+    decaying = optimizers.adam(program.config)
     for networks in (("critic1",), ("actor", "temperature")):
         own = {name: params[name] for name in networks}
         still = jax.tree.map(jnp.zeros_like, own)

@@ -55,7 +55,8 @@ class TargetConfig:
     lam: float = 0.6
     """Lambda of TD(lambda)."""
     burn_in: float = 0.375
-    """Share of all env steps before TD(lambda) begins (MAST's T0 = 0.75M of 2M)."""
+    """Share of all env steps before TD(lambda) begins (MAST's T0 = 0.75M of 2M); in continuous
+    control as many updates."""
     n: int = 3
     """n_step: rewards of a return."""
     delay: float = 0.1

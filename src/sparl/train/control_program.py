@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from sparl import algorithms, envs
 from sparl.algorithms.control import Control
@@ -35,6 +34,7 @@ from sparl.topology import (
 from sparl.train.control_learner import ControlLearner
 from sparl.train.control_player import ControlPlayer, Played
 from sparl.train.host_rollout import HostRollout
+from sparl.train.optimizers import adam
 from sparl.train.program import Cadence, Program, TrainState, check_memory, stream
 from sparl.train.seeds import over_seeds
 from sparl.train.updates import LearnerState
@@ -205,7 +205,7 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     rewards, delay = _returns(config)
     return ControlLearner(
         algorithm=algorithm,
-        optimizer=optimizer(config),
+        optimizer=adam(config),
         rule=rule,
         replaces=not ds,
         # Sokar et al. move the links of all networks at once; RLx2 counts each network's updates.
@@ -246,23 +246,6 @@ def _draw(config: Config) -> Draw:
         batch_size=replay.batch_size,
         window=replay.window,
         window_batch=replay.window_batch,
-    )
-
-
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam, on clipped gradients with the decay of all parameters but SAC's temperature."""
-
-    def decays(params: Tree) -> Tree:
-        return {
-            name: jax.tree.map(lambda _, name=name: name != "temperature", tree)
-            for name, tree in params.items()
-        }
-
-    clip = config.optimizer.clip
-    return optax.chain(
-        *([optax.clip_by_global_norm(clip)] if clip else []),
-        optax.add_decayed_weights(config.control.weight_decay, mask=decays),
-        optax.adam(config.optimizer.lr, eps=config.optimizer.eps),
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from sparl import algorithms, envs, replay, targets
 from sparl.compute import Topology, Tree, bind, choose, dense
@@ -28,6 +27,7 @@ from sparl.topology import (
 from sparl.train.acting import epsilon
 from sparl.train.host_rollout import HostRollout
 from sparl.train.learner import Learner
+from sparl.train.optimizers import rmsprop
 from sparl.train.program import Cadence, Program, TrainState, check_memory, stream
 from sparl.train.rollout import Finished, Rollout, RolloutState, cut_episode
 from sparl.train.seeds import any_seed, largest, over_seeds
@@ -58,7 +58,7 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     rollout = _rollout(config, spec, env, algorithm)
     learner = Learner(
         algorithm=algorithm,
-        optimizer=_optimizer(config),
+        optimizer=rmsprop(config),
         draw=_draw(config),
         rule=RULES[config.topology.kind],
         apart=_apart(config, spec),
@@ -317,15 +317,6 @@ def _check_ring(config: Config, spec: EnvSpec, ring: Ring) -> None:
             "--replay.reserve"
         )
     check_memory(ring, ring.rows)
-
-
-def _optimizer(config: Config) -> optax.GradientTransformation:
-    # PyTorch adds eps to the root, outside of it.
-    rmsprop = config.optimizer
-    return optax.chain(
-        optax.clip_by_global_norm(rmsprop.clip),
-        optax.rmsprop(rmsprop.lr, decay=rmsprop.decay, eps=rmsprop.eps, eps_in_sqrt=False),
-    )
 
 
 def _draw(config: Config) -> Callable:
