@@ -12,6 +12,7 @@ update for each step, with the next chunk played while the learner learns.
 import dataclasses
 import statistics
 import time
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,26 +22,21 @@ from sparl.config import Config, defaults
 from sparl.methods import resolve
 from sparl.train.program import Program, build
 
-CHUNKS = 10
+CHUNKS = {"td3": 20, "comix": 5}
+"""Of a reading."""
 
 
 def cases(algorithm: str, env: str | None) -> dict[str, Config]:
     """The programs by name, the first word of which tells what is compared.
 
-    TD3: that of DS and of RLx2 with the densities of their papers, and dense twins. COMIX: static
-    links and MAST, which differ in their targets, and all links.
+    TD3: that of DS and of RLx2 with the densities of their papers, and dense twins. COMIX: with
+    one-step targets, and with MAST's once TD(lambda) has begun, and dense twins.
     """
     if algorithm == "comix":
-        named = {
-            "COMIX dense": ("dense", "auto"),
-            "COMIX masked": ("static", "masked"),
-            "COMIX sparse": ("static", "sparse"),
-            "COMIX sparse, MAST": ("mast", "sparse"),
-        }
-        usual = {name: (defaults("comix", own[0]), own[1]) for name, own in named.items()}
         return {
-            name: dataclasses.replace(config, env=env or config.env, compute=compute)
-            for name, (config, compute) in usual.items()
+            f"{name} {form}": _comix(method, env, form)
+            for name, method in (("COMIX", "rigl"), ("MAST-COMIX", "mast"))
+            for form in ("dense", "masked", "sparse")
         }
 
     def config(method: str, twin: str | None = None, compute: str = "auto") -> Config:
@@ -64,11 +60,22 @@ def cases(algorithm: str, env: str | None) -> dict[str, Config]:
     }
 
 
+def _comix(method: str, env: str | None, form: str) -> Config:
+    own = defaults("comix", method)
+    parts: dict[str, Any] = {"env": env or own.env, "compute": form}
+    if form == "dense":
+        parts["topology"] = dataclasses.replace(defaults("comix", "dense").topology, kind="dense")
+    if method == "mast":
+        parts["target"] = dataclasses.replace(own.target, burn_in=0.0)
+    return dataclasses.replace(own, **parts)
+
+
 class Subject:
     """One program with some random steps to draw from."""
 
     def __init__(self, config: Config):
         config = dataclasses.replace(config, total_steps=2**30)
+        self.chunks = CHUNKS[config.algorithm]
         self.program: Program = build(resolve(config)).compiled()
         self.rollout, self.ring, self.learner = self.program.init(self.program.seeds)
         while self.ring.size < 2000:
@@ -83,7 +90,7 @@ class Subject:
     def train(self) -> None:
         """Some chunks as the training loop takes them."""
         chunk = self.program.config.chunk
-        for _ in range(CHUNKS):
+        for _ in range(self.chunks):
             self.play()
             self.learner, metrics = self.program.learn(
                 self.learner, self.ring, np.full(1, chunk, np.int32), np.int32(0)
@@ -105,7 +112,7 @@ def main() -> None:
             begun = time.perf_counter()
             subject.train()
             if repeat:  # The first is a warm-up.
-                steps = CHUNKS * subject.program.config.chunk
+                steps = subject.chunks * subject.program.config.chunk
                 readings[name].append((time.perf_counter() - begun) / steps * 1e6)
     rows = []
     for name, own in readings.items():

@@ -1,4 +1,4 @@
-r"""Continuous control on MuJoCo, as Sokar et al. compare it: trains what is missing, and prints.
+r"""Continuous control on MuJoCo, as Sokar et al. compare DS: trains what is missing, and prints.
 
     python benchmarks/control_returns.py
     python benchmarks/control_returns.py --envs gym:Hopper-v5 --algorithms sac \
@@ -125,6 +125,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--record", type=Path, default=Path(__file__).with_suffix(".json"))
     args = parser.parse_args()
+    if bare := [env for env in args.envs if ":" not in env]:
+        parser.error(f"environments have their interface's name before them: gym:{bare[0]}")
     cells = cells_of(args)
     record = Record(args.record)
     if not args.no_train:

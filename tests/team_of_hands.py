@@ -1,4 +1,4 @@
-"""A team with continuous actions, whose agents see and do unlike much."""
+"""A team with continuous actions, whose agents' observations and actions differ in length."""
 
 import numpy as np
 

@@ -5,7 +5,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from sparl.config import CONTROL, Config
+from sparl.config import CONTROL, Config, ControlConfig
 from sparl.errors import InputError
 
 _AT_LEAST_ONE = (
@@ -31,8 +31,6 @@ _AT_LEAST_ONE = (
     "exploration.anneal_steps",
     "control.policy_delay",
     "control.least",
-    "control.horizon",
-    "control.cem_samples",
     "control.cem_rounds",
 )
 _SHARES = (
@@ -147,13 +145,7 @@ def _check_control(config: Config) -> None:
         f"be above the {least} rows that a chunk may have (twice num_envs times chunk)",
     )
     if config.algorithm == "comix":
-        samples = config.control.cem_samples
-        _require(
-            config,
-            ("control.cem_elites",),
-            lambda x: 2 <= x <= samples,
-            f"lie in [2, {samples}], within control.cem_samples",
-        )
+        _check_search(config)
     if config.replay.kind == "dynamic":
         capacity = config.replay.capacity
         _require(
@@ -161,6 +153,29 @@ def _check_control(config: Config) -> None:
             ("control.least",),
             lambda x: x < capacity,
             f"be below replay.capacity ({capacity}), or nothing is ever discarded",
+        )
+
+
+def _check_search(config: Config) -> None:
+    _require(
+        config,
+        ("control.horizon", "control.cem_samples"),
+        lambda x: 2 <= x <= 2**30,
+        "lie in [2, 2**30]",
+    )
+    samples, usual = config.control.cem_samples, ControlConfig.cem_elites
+    _require(
+        config,
+        ("control.cem_elites",),
+        lambda x: 2 <= x <= samples,
+        f"lie in [2, {samples}], within control.cem_samples",
+    )
+    if config.control.cem_rounds == 1:
+        _require(
+            config,
+            ("control.cem_elites",),
+            lambda x: x == usual,
+            f"be {usual}, its default, as no round follows the one of control.cem_rounds 1",
         )
 
 

@@ -56,12 +56,12 @@ class TargetConfig:
     """Lambda of TD(lambda)."""
     burn_in: float = 0.375
     """Share of all env steps before TD(lambda) begins (MAST's T0 = 0.75M of 2M); in continuous
-    control as many updates."""
+    control of all updates."""
     n: int = 3
     """n_step: rewards of a return."""
     delay: float = 0.1
     """Share of all env steps before n_step begins, one-step until then (RLx2: 300k of 3M); in
-    continuous control as many updates."""
+    continuous control of all updates."""
     alpha: float = 1.0
     """Softmax and Soft Mellowmax: temperature of the softmax weights."""
     omega: float = 10.0
@@ -196,9 +196,9 @@ class Config:
     """Environment, as INTERFACE:NAME; the interfaces are smax, smac, smacv2, smaclite, pettingzoo,
     lbf, rware, gym and mamujoco for continuous control, and python for one of your own."""
     algorithm: str = "qmix"
-    """qmix, vdn, ow-qmix, cw-qmix or res for teams; td3 or sac for continuous control, and comix
-    for that of teams, where many other defaults differ: see `sparl train --algorithm td3
-    --help`."""
+    """qmix, vdn, ow-qmix, cw-qmix or res for teams with discrete actions; td3 or sac for continuous
+    control, and comix for that of teams, where many other defaults differ: see `sparl train
+    --algorithm td3 --help`."""
     method: str = "mast"
     """dense, tiny, static, set, rigl, rlx2, mast, or ds for continuous control: a choice of
     topology, target and replay at once."""
@@ -289,7 +289,7 @@ class Config:
 
 
 TEAM = ("qmix", "vdn", "ow-qmix", "cw-qmix", "res")
-"""The algorithms of teams."""
+"""The algorithms of teams with discrete actions."""
 ACTOR_CRITIC = ("td3", "sac")
 """The algorithms of continuous control by one agent."""
 CONTROL = (*ACTOR_CRITIC, "comix")
@@ -342,7 +342,7 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
 
 
 def _of_comix(method: str) -> Config:
-    """The links and the window move by as many env steps as MAST's do on SMAC."""
+    """Links move after as many env steps as MAST's on SMAC; the window is as large a share."""
     return Config(
         env="mamujoco:HalfCheetah-2x3",
         algorithm="comix",
@@ -354,8 +354,6 @@ def _of_comix(method: str) -> Config:
         eval_every=5_000,
         eval_episodes=10,
         topology=TopologyConfig(interval=10_000),
-        # COMIX's own operator, but for MAST.
-        target=TargetConfig(operator=FROM_METHOD if method == "mast" else "max"),
         replay=ReplayConfig(
             capacity=1_000_000,
             batch_size=100,

@@ -57,21 +57,25 @@ METHODS = {
 }
 
 
-_MULTI_STEP = ("one_step", "n_step")
-PARTS_OF_ACTOR_CRITICS = {
-    "topology.kind": ("dense", "static", "set", "rigl", "ds"),
-    "target.kind": _MULTI_STEP,
-    "target.operator": (FROM_METHOD,),
-    "replay.kind": ("uniform", "dynamic"),
+_UNFIT = {"tiny": "it has no widths worked out for it"}
+NOT_FOR = {
+    "td3": {
+        "topology.kind": _UNFIT,
+        "target.kind": {"td_lambda": "its critics value what was seen last alone"},
+        "target.operator": dict.fromkeys(
+            targets.OPERATORS, "its target has an operator of its own"
+        ),
+    },
+    "comix": {
+        "topology.kind": _UNFIT,
+        "target.operator": {
+            "double_q": "its search looks at the target network alone",
+            SUBSPACE_SOFTMAX: "that is RES's",
+        },
+    },
 }
-"""What TD3 and SAC can be put together from."""
-PARTS_OF_COMIX = {
-    "topology.kind": ("dense", "static", "set", "rigl"),
-    "target.kind": (*_MULTI_STEP, "td_lambda"),
-    "target.operator": ("max", "softmax", "mellowmax", "soft_mellowmax"),
-    "replay.kind": ("uniform", "dual", "dynamic"),
-}
-"""What COMIX can be."""
+NOT_FOR["sac"] = NOT_FOR["td3"]
+"""Parts that an algorithm has no use for, and why."""
 
 AGENTS = ("shared", "separate")
 """Whose an agent network is."""
@@ -94,9 +98,9 @@ USED_BY = (
             "exploration.start",
             "exploration.finish",
             "exploration.anneal_steps",
+            "topology.agent_densities",
         ),
     ),
-    ("algorithm", CONTROL, tuple(f"control.{each.name}" for each in fields(ControlConfig))),
     ("algorithm", ACTOR_CRITIC, ("control.critic_sparsity",)),
     ("algorithm", ("td3", "comix"), ("control.exploration_noise",)),
     ("algorithm", ("td3",), ("control.policy_delay", "control.target_noise", "control.noise_clip")),
@@ -110,6 +114,7 @@ USED_BY = (
             "control.cem_rounds",
         ),
     ),
+    ("algorithm", CONTROL, tuple(f"control.{each.name}" for each in fields(ControlConfig))),
     ("algorithm", _MIXED, ("network.embed", "network.hypernet")),
     ("algorithm", _CENTRAL, ("network.central_embed", "weighting.alpha")),
     ("algorithm", ("res",), ("res.regulariser",)),
@@ -162,15 +167,13 @@ def resolve(config: Config) -> Config:
         replay=replace(replay, kind=_either(replay.kind, method.replay)),
     )
     _require_known("topology kind", config.topology.kind, RULES)
-    control = config.algorithm in CONTROL
-    distributions = (*DISTRIBUTIONS, *(["lambda"] if control else []))
+    actor_critic = config.algorithm in ACTOR_CRITIC
+    distributions = (*DISTRIBUTIONS, *(["lambda"] if actor_critic else []))
     _require_known("topology distribution", config.topology.distribution, distributions)
     _require_known("target kind", config.target.kind, targets.KINDS)
-    if control:
-        _require_control(config)
-    else:
-        _require_known("target operator", config.target.operator, targets.OPERATORS)
+    _require_known("target operator", config.target.operator, (*targets.OPERATORS, FROM_METHOD))
     _require_known("replay kind", config.replay.kind, DRAWS)
+    _require_fit(config)
     _require_known("network.agents", config.network.agents, AGENTS)
     _require_known("compute", config.compute, ("auto", *FORMS))
     check(config)
@@ -229,9 +232,14 @@ def _with(config: Config, setting: str, value: Any) -> Config:
 
 
 def _operator(algorithm: str, method: Method) -> str:
-    """RES, TD3 and SAC are algorithms by their operator, which no method replaces."""
+    """RES, TD3 and SAC are algorithms by their operator, which no method replaces.
+
+    COMIX has the maximum in place of double Q-learning.
+    """
     if algorithm in ACTOR_CRITIC:
         return FROM_METHOD
+    if algorithm == "comix" and method.operator == "double_q":
+        return "max"
     return SUBSPACE_SOFTMAX if algorithm == "res" else method.operator
 
 
@@ -239,21 +247,18 @@ def _either(own: str, of_method: str) -> str:
     return of_method if own == FROM_METHOD else own
 
 
-def _require_control(config: Config) -> None:
-    """What algorithms that learn from single steps have no use for."""
-    comix = config.algorithm == "comix"
-    for name, known in PARTS_OF_COMIX.items() if comix else PARTS_OF_ACTOR_CRITICS.items():
-        value = attrgetter(name)(config)
-        if value not in known:
-            own = "mast" if comix else "ds"
-            of = "a team that Q-values guide" if comix else "one agent"
+def _require_fit(config: Config) -> None:
+    """What the algorithm has no use for, and densities that two settings would speak of."""
+    algorithm = config.algorithm
+    for setting, unfit in NOT_FOR.get(algorithm, {}).items():
+        if why := unfit.get(attrgetter(setting)(config)):
+            methods = (name for name, own in METHODS.items() if _fits(algorithm, own))
             raise InputError(
-                f"{name} {value!r} is not for {config.algorithm}, which learns from single steps "
-                f"of {of}: choose a --method of dense, static, set, rigl, {own} and rlx2, or "
-                f"--{name} {' or '.join(known)}"
+                f"{setting} {attrgetter(setting)(config)!r} is not for {algorithm}, as {why}: "
+                f"choose another --{setting}, or a --method of {', '.join(methods)}"
             )
     if config.topology.distribution == "lambda":
-        own = defaults(config.algorithm, "ds")
+        own = defaults(algorithm, "ds")
         for name in ("sparsity", "control.critic_sparsity"):
             value, usual = attrgetter(name)(config), attrgetter(name)(own)
             if config.topology.kind != "dense" and value != usual:
@@ -263,6 +268,12 @@ def _require_control(config: Config) -> None:
                     f"{config.topology.lambdas!r}: pass --{flag} {usual:g}, or "
                     "--topology.distribution erdos_renyi"
                 )
+
+
+def _fits(algorithm: str, method: Method) -> bool:
+    parts = {"topology.kind": method.topology, "target.kind": method.target}
+    unfit = NOT_FOR.get(algorithm, {})
+    return not any(part in unfit.get(setting, {}) for setting, part in parts.items())
 
 
 def _require_used(config: Config) -> None:

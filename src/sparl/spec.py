@@ -44,8 +44,8 @@ class ControlSpec:
     global state. What it does is one vector, too: the agents' actions one after another.
 
     Attributes:
-        obs_dim: Length of the observation, of a team of all of it.
-        action_dim: Length of an action, of a team of all of them; each of its numbers lies in
+        obs_dim: Length of the observation; of a team, of that vector.
+        action_dim: Length of an action; of a team, of that vector. Each of its numbers lies in
             [-1, 1], which the adapter stretches to what the environment takes.
         episode_limit: Longest episode, in steps.
         reward_scale: What rewards are multiplied by, unless a run says otherwise.

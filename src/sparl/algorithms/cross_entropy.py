@@ -9,7 +9,7 @@ import jax.numpy as jnp
 def search(
     value: Callable[[jax.Array], jax.Array], noise: jax.Array, *, elites: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Actions that are ever better, from a Gaussian that moves to the best of each round.
+    """Samples of actions from a Gaussian that moves to the best ones, round by round.
 
     Samples are squashed by tanh. The Gaussian begins as the standard one, and each round takes the
     mean and the standard deviation of the best `elites` of the last (COMIX, Peng et al., NeurIPS

@@ -14,7 +14,7 @@ from sparl.algorithms.weighted_qmix import cw_qmix, ow_qmix
 from sparl.config import CONTROL, Config
 from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec, EnvSpec
-from sparl.targets import Target, compose
+from sparl.targets import OPERATORS, Target
 
 ALGORITHMS: dict[str, Callable[[EnvSpec, Config, Target], Algorithm]] = {
     "qmix": qmix,
@@ -43,18 +43,24 @@ def make_control(spec: ControlSpec, config: Config) -> Control:
     Raises:
         InputError: If the environment is a team's and the algorithm is not, or the other way round.
     """
-    team, control = bool(spec.num_agents), config.algorithm
-    if team != (control == "comix"):
+    team, algorithm = bool(spec.num_agents), config.algorithm
+    if team != (algorithm == "comix"):
         raise InputError(
-            f"{config.env} is {'a team' if team else 'one agent'}, and {control} is for "
+            f"{config.env} is {'a team' if team else 'one agent'}, and {algorithm} is for "
             + ("one: pass --algorithm comix" if team else "teams: pass --algorithm td3 or sac")
         )
-    hidden, gamma = config.network.hidden, config.gamma
-    match control:
+    hidden, gamma, target = config.network.hidden, config.gamma, config.target
+    match algorithm:
         case "comix":
-            target = compose(config.target, gamma=gamma, total_steps=config.total_steps)
-            mixer = monotonic_mixer(spec, config.network)
-            return Comix(spec, config.control, target, hidden, mixer)
+            return Comix(
+                spec=spec,
+                settings=config.control,
+                hidden=hidden,
+                gamma=gamma,
+                mixer=monotonic_mixer(spec, config.network),
+                operator=OPERATORS[target.operator](target),
+                lam=target.lam if target.kind == "td_lambda" else None,
+            )
         case "sac":
             return Sac(spec, hidden, gamma)
         case _:

@@ -1,7 +1,13 @@
 """Multi-agent MuJoCo: a robot's joints shared out among agents (Peng et al., NeurIPS 2021)."""
 
-from contextlib import redirect_stderr
+import fcntl
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,9 +18,8 @@ from sparl.envs.requirements import require
 from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec
 
-SCENARIOS = (
+ROBOTS = (
     "Ant",
-    "CoupledHalfCheetah",
     "HalfCheetah",
     "Hopper",
     "Humanoid",
@@ -84,36 +89,50 @@ class MaMujoco:
 def make(name: str) -> MaMujoco:
     """A robot and how its joints are shared out: `"HalfCheetah-2x3"`, `"Humanoid-9|8"`.
 
-    Agents observe their own joints; with `-k1` behind the name those at a distance of up to one as
-    well, and so on.
+    Agents observe their own joints and the torso; with `-k1` behind the name the joints at a
+    distance of up to one as well, and so on.
 
     Raises:
         InputError: If there is no such robot or no such partition, or a package is missing.
     """
-    scenario, _, partition = name.partition("-")
-    partition, _, distance = partition.partition("-k")
-    if scenario not in SCENARIOS:
-        raise unknown_name("robot of mamujoco", scenario, SCENARIOS)
-    if not partition or not (distance or "0").isdigit():
+    robot = name.partition("-")[0]
+    if robot not in ROBOTS:
+        raise unknown_name("robot of mamujoco", robot, ROBOTS)
+    if not (parts := re.fullmatch(r"[^-]+-([^-]+)(?:-k([0-9]+))?", name)):
         raise InputError(
             f"mamujoco:{name}: an environment is named mamujoco:ROBOT-PARTITION, e.g. "
             "mamujoco:HalfCheetah-2x3, or mamujoco:HalfCheetah-2x3-k1 to see joints one link away"
         )
+    partition, distance = parts[1], int(parts[2] or 0)
     install = "pip install 'sparl[mamujoco]'"
     require("mujoco", "mamujoco", install).set_mju_user_warning(gym.warn)
-    with redirect_stderr(StringIO()):  # A notice about hands, which are no concern of ours.
+    with redirect_stderr(StringIO()) as said:
         module = require(
             "gymnasium_robotics.envs.multiagent_mujoco.mamujoco_v1", "mamujoco", install
         )
+    # It has a notice about robot hands, which are no concern of ours.
+    sys.stderr.writelines(x for x in said.getvalue().splitlines(True) if "AdroitHand" not in x)
     try:
-        env = module.parallel_env(scenario, partition, agent_obsk=int(distance or 0))
+        with _alone(module):
+            env = module.parallel_env(robot, partition, agent_obsk=distance)
     except Exception as error:  # It has no type of its own for what it does not know.
-        raise InputError(
-            f"mamujoco:{name} cannot be made: {error or type(error).__name__}. Partitions are "
-            "listed at robotics.farama.org/envs/MaMuJoCo, such as 2x3 and 6x1 of HalfCheetah"
-        ) from error
+        why = str(error) or type(error).__name__
+        if "partitioning" in why:
+            why = (
+                f"it is not shared out as {partition!r}. How it can be, such as 2x3 and 6x1 of "
+                "HalfCheetah, is listed at robotics.farama.org/envs/MaMuJoCo"
+            )
+        raise InputError(f"mamujoco:{name} cannot be made: {why}") from error
     return MaMujoco(env)
 
 
 MAKERS = {"mamujoco": make}
 """The one interface of this module."""
+
+
+@contextmanager
+def _alone(module: ModuleType) -> Iterator[None]:
+    """No other process makes a robot: one of many segments is written to a file of one name."""
+    with Path(str(module.__file__)).open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -19,6 +19,9 @@ REDRAWS = 32
 """How often a draw is made, as it may hit the row behind an episode: where every other row is one,
 all do once in four thousand million times."""
 
+FEWEST = 8
+"""Rows of a lane that a draw is made from at least, as the newest may be no steps."""
+
 
 class Row(NamedTuple):
     """One row.
@@ -169,12 +172,11 @@ def draw_dual(
         ring: The ring.
         key: Random key.
         batch_size: Steps in all.
-        window: How many rows, shared out among the lanes, are the newest.
+        window: How many rows, shared out among the lanes, are the newest; at least `FEWEST` each.
         window_batch: How many steps come from these.
     """
     all_key, window_key = jax.random.split(key)
-    # Of two rows that follow one another, one is a step.
-    most = max(-(-window // len(ring.live)), 2)
+    most = max(-(-window // len(ring.live)), FEWEST)
     newest = replace(ring, live=jnp.minimum(ring.live, most))
     from_all = draw(ring, all_key, batch_size - window_batch)
     from_newest = draw(newest, window_key, window_batch)

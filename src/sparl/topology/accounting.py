@@ -223,7 +223,26 @@ def account(
     return tally(parts, densities, chosen=num_agents)
 
 
-def tally(parts: "list[Part]", densities: Mapping[str, float], *, chosen: int) -> Accounting:
+@dataclass(frozen=True)
+class Part:
+    """A network, how many copies training keeps, and how many forward passes an update is worth."""
+
+    layers: tuple[Layer, ...]
+    copies: int
+    passes: float
+    extra_flops: int = 0  # Of one forward pass, beside the layers; dense.
+    networks: int = 1  # Of this shape.
+
+    def parameters(self, densities: Mapping[str, float]) -> float:
+        """Number of weights and biases at densities by layer name."""
+        return self.networks * sum(layer.parameters(densities[layer.name]) for layer in self.layers)
+
+    def flops(self, densities: Mapping[str, float]) -> float:
+        """FLOPs of the forward pass of one sample at densities by layer name."""
+        return self.extra_flops + sum(layer.flops(densities[layer.name]) for layer in self.layers)
+
+
+def tally(parts: list[Part], densities: Mapping[str, float], *, chosen: int) -> Accounting:
     """Counts parameters and FLOPs of networks, the one that acts first.
 
     Args:
@@ -246,25 +265,6 @@ def tally(parts: "list[Part]", densities: Mapping[str, float], *, chosen: int) -
         )
 
     return Accounting(dense=count(dict.fromkeys(names, 1.0)), sparse=count(densities))
-
-
-@dataclass(frozen=True)
-class Part:
-    """A network, how many copies training keeps, and how many forward passes an update is worth."""
-
-    layers: tuple[Layer, ...]
-    copies: int
-    passes: float
-    extra_flops: int = 0  # Of one forward pass, beside the layers; dense.
-    networks: int = 1  # Of this shape.
-
-    def parameters(self, densities: Mapping[str, float]) -> float:
-        """Number of weights and biases at densities by layer name."""
-        return self.networks * sum(layer.parameters(densities[layer.name]) for layer in self.layers)
-
-    def flops(self, densities: Mapping[str, float]) -> float:
-        """FLOPs of the forward pass of one sample at densities by layer name."""
-        return self.extra_flops + sum(layer.flops(densities[layer.name]) for layer in self.layers)
 
 
 def _parts(

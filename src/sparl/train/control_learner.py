@@ -1,4 +1,4 @@
-"""Updates of actors and critics: every part of an algorithm takes its step in turn."""
+"""Updates from single steps: every part of an algorithm takes its step in turn."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ Scalars = dict[str, jax.Array]
 
 @dataclass(frozen=True)
 class ControlLearner:
-    """Trains one actor-critic algorithm from one ring of transitions.
+    """Trains one algorithm of continuous control from one ring of transitions.
 
     Target networks follow the online ones slowly. They do so on the same links, and where these
     move, they take along what they have there (RLx2, Tan et al., ICLR 2023); or on links of their
@@ -146,7 +146,7 @@ class ControlLearner:
 
         Returns:
             The learner, and for each sparse layer the share of its links that are new, with
-            `fraction`, the share that was asked for, and the critics' `loss`.
+            `fraction`, the share that was asked for, and the `loss` of the first part that moves.
 
         Raises:
             ValueError: If this learner's topology has no rule.

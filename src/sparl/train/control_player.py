@@ -1,4 +1,4 @@
-"""Continuous control on the host: noisy actors, of which every step is kept."""
+"""Continuous control on the host: noisy actions, and every step is kept."""
 
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class ControlPlayer:
 
     Args:
         spec: Sizes of the environment.
-        algorithm: Whose actor acts.
+        algorithm: Whose networks act.
         config: The resolved configuration, of one seed.
     """
 

@@ -1,4 +1,4 @@
-"""The program of continuous control: actors and critics, single steps, an update for each."""
+"""The program of continuous control: single steps, an update for each."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +17,7 @@ from sparl.errors import InputError
 from sparl.replay import transitions
 from sparl.replay.transitions import Draw, Transitions
 from sparl.spec import ControlSpec
+from sparl.targets import KINDS
 from sparl.topology import (
     DISTRIBUTIONS,
     RULES,
@@ -48,7 +49,7 @@ TRIMS = 10
 code does at every step of theirs, which would take longer than the updates."""
 
 Links = tuple[Any, Mapping[str, tuple[float, ...]]]
-"""How links are shared out: a distribution, and the sparsity of each network."""
+"""How links are shared out: a distribution, and the sparsity of networks that differ in it."""
 
 
 def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
@@ -182,7 +183,7 @@ def _links(config: Config) -> Links:
     else:
         distribution = DISTRIBUTIONS[config.topology.distribution]
     critics = (config.control.critic_sparsity or config.sparsity,)
-    return distribution, dict.fromkeys(algorithms.CRITICS, critics)  # COMIX has none.
+    return distribution, dict.fromkeys(algorithms.CRITICS, critics)
 
 
 def _densities(params: Tree, counts: Tree) -> tuple[dict[str, float], float]:
@@ -202,7 +203,8 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         return fraction if ds else cosine(env_steps / config.total_steps, start=fraction)
 
     follows = max(part.every for part in algorithm.parts)
-    rewards, delay = _returns(config)
+    target = config.target
+    _, share_before = KINDS[target.kind](target)
     return ControlLearner(
         algorithm=algorithm,
         optimizer=adam(config),
@@ -216,8 +218,8 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         },
         fraction=share,
         draw=_draw(config),
-        rewards=rewards,
-        delay=round(delay * config.total_steps),
+        rewards={"one_step": 1, "n_step": target.n, "td_lambda": settings.horizon}[target.kind],
+        delay=round(share_before * (config.total_steps - settings.random_steps)),
         batch_size=config.replay.batch_size,
         tau=settings.tau,
         target_every=follows,
@@ -225,16 +227,6 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         threshold=config.replay.threshold,
         least=settings.least,
     )
-
-
-def _returns(config: Config) -> tuple[int, float]:
-    """The most rewards of a return, and the share of all updates before it has more than one."""
-    target = config.target
-    return {
-        "one_step": (1, 0.0),
-        "n_step": (target.n, target.delay),
-        "td_lambda": (config.control.horizon, target.burn_in),
-    }[target.kind]
 
 
 def _draw(config: Config) -> Draw:
@@ -287,7 +279,7 @@ def _accounting(
             embed=config.network.embed,
             hypernet=config.network.hypernet,
             searched=settings.cem_rounds * settings.cem_samples,
-            steps=_returns(config)[0],
+            steps=settings.horizon if config.target.kind == "td_lambda" else 1,
         )
     else:
         account = partial(

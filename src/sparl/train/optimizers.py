@@ -12,7 +12,7 @@ def rmsprop(config: Config) -> optax.GradientTransformation:
     settings = config.optimizer
     # PyTorch adds eps to the root, outside of it.
     own = optax.rmsprop(settings.lr, decay=settings.decay, eps=settings.eps, eps_in_sqrt=False)
-    return optax.chain(*_clipping(settings), own)
+    return optax.chain(_clipping(settings), own)
 
 
 def adam(config: Config) -> optax.GradientTransformation:
@@ -26,11 +26,11 @@ def adam(config: Config) -> optax.GradientTransformation:
 
     settings = config.optimizer
     return optax.chain(
-        *_clipping(settings),
+        _clipping(settings),
         optax.add_decayed_weights(config.control.weight_decay, mask=decays),
         optax.adam(settings.lr, eps=settings.eps),
     )
 
 
-def _clipping(settings: OptimizerConfig) -> list[optax.GradientTransformation]:
-    return [optax.clip_by_global_norm(settings.clip)] if settings.clip else []
+def _clipping(settings: OptimizerConfig) -> optax.GradientTransformation:
+    return optax.clip_by_global_norm(settings.clip) if settings.clip else optax.identity()

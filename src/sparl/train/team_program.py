@@ -43,8 +43,8 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     """
     if not isinstance(env.spec, EnvSpec):
         raise InputError(
-            f"{config.env} is an environment of continuous control, and {config.algorithm} is for "
-            "teams with discrete actions: pass --algorithm td3 or sac"
+            f"{config.env} has continuous actions, and {config.algorithm} is for teams with "
+            f"discrete ones: pass --algorithm {'comix' if env.spec.num_agents else 'td3 or sac'}"
         )
     seeds = config.num_seeds
     form = _form(config)

@@ -1,0 +1,86 @@
+"""Multi-agent MuJoCo as the learner sees it."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sparl.config import defaults
+from sparl.envs import make
+from sparl.errors import InputError
+from sparl.train import loop
+
+
+@pytest.mark.parametrize(
+    ("name", "agents", "obs", "actions"),
+    [
+        ("HalfCheetah-2x3", 2, (11, 11), (3, 3)),
+        ("HalfCheetah-2x3-k1", 2, (12, 12), (3, 3)),
+        ("ManySegmentSwimmer-10x2", 10, (4,) * 10, (2,) * 10),
+        ("Humanoid-9|8", 2, (236, 167), (9, 8)),
+    ],
+)
+def test_robots_are_shared_out(name, agents, obs, actions):
+    env = make(f"mamujoco:{name}")
+    spec = env.spec
+    assert (spec.num_agents, spec.obs_dims, spec.action_dims) == (agents, obs, actions)
+    first, again = env.reset(7), env.reset(7)
+    np.testing.assert_array_equal(first.obs, again.obs)
+    steps, seen = 0, first
+    while not (seen.terminated or seen.truncated):
+        assert seen.obs.shape == (spec.obs_dim,)
+        assert seen.obs.dtype == np.float32
+        seen = env.step(np.full(spec.action_dim, 0.3, np.float32))
+        steps += 1
+    assert seen.truncated == (steps == spec.episode_limit)
+    env.close()
+
+
+def test_actions_are_stretched_and_the_state_is_the_robots():
+    env = make("mamujoco:Humanoid-9|8")
+    env.reset(0)
+    taken = []
+    robot = env._env.unwrapped.single_agent_env
+    step = robot.step
+    robot.step = lambda action: taken.append(np.array(action)) or step(action)
+    seen = env.step(np.linspace(-1, 1, 17))
+    own = dict(
+        zip(env._env.possible_agents, np.split(np.linspace(-0.4, 0.4, 17), [9]), strict=True)
+    )
+    expected = env._env.unwrapped.map_local_actions_to_global_action(own)
+    np.testing.assert_allclose(taken[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        seen.obs[-env.spec.state_dim :], robot.unwrapped._get_obs().astype(np.float32)
+    )
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("HalfCheeta-2x3", "did you mean 'HalfCheetah'"),
+        ("HalfCheetah", "is named mamujoco:ROBOT-PARTITION, e.g. mamujoco:HalfCheetah-2x3"),
+        ("HalfCheetah-2x3-k", "is named mamujoco:ROBOT-PARTITION"),
+        ("HalfCheetah-2x3-kx", "is named mamujoco:ROBOT-PARTITION"),
+        ("HalfCheetah-2x3-k²", "is named mamujoco:ROBOT-PARTITION"),
+        ("HalfCheetah-9x9", "cannot be made: it is not shared out as '9x9'. How it can be"),
+    ],
+)
+def test_robots_that_there_are_not(name, match):
+    with pytest.raises(InputError, match=match):
+        make(f"mamujoco:{name}")
+
+
+def test_robots_of_many_segments_are_made_side_by_side():
+    """Each process writes its robot to a file of the same name."""
+    made = "from sparl.envs import make; make('mamujoco:ManySegmentSwimmer-4x2').reset(0)"
+    processes = [subprocess.Popen([sys.executable, "-c", made]) for _ in range(4)]
+    assert [process.wait(120) for process in processes] == [0] * 4
+
+
+def test_what_discrete_actions_do_not_move(tmp_path):
+    config = dataclasses.replace(defaults("qmix"), env="mamujoco:HalfCheetah-2x3")
+    with pytest.raises(InputError, match=r"has continuous actions, .* pass --algorithm comix"):
+        loop.train(config, run_dir=tmp_path / "run")
