@@ -364,8 +364,8 @@ def test_a_loss_that_is_not_finite_stops_at_once():
 
 
 def test_returns_have_three_rewards_after_a_tenth_of_training():
-    config = config_of("td3", "rlx2", total_steps=25_010)
-    # A tenth of training are 2501 updates.
+    config = config_of("td3", "rlx2", total_steps=25_000 + 25_010)
+    # A tenth of all updates are 2501.
     for updates, rewards in ((2499, 1), (2500, 3)):
         program = build(config)
         learner = program.init(program.seeds).learner

@@ -201,7 +201,7 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"method": "mast"}, "is not for td3, .* choose a --method of dense, static"),
+        ({"method": "mast"}, "is not for td3, as .*: choose .* a --method of dense, static"),
         ({"sparsity": 0.9}, "sparsity 0.9 changes nothing, as densities follow from topology.lamb"),
         (
             {"total_steps": 20_000},
@@ -302,7 +302,7 @@ def test_every_step_is_taken_down_as_it_was(monkeypatch):
 
 def test_a_team_does_not_swing_a_pendulum(tmp_path):
     config = dataclasses.replace(defaults("qmix"), env="gym:Pendulum-v1")
-    with pytest.raises(InputError, match="qmix is for teams with discrete actions: pass"):
+    with pytest.raises(InputError, match="qmix is for teams with discrete ones: pass --algorithm td3"):
         loop.train(config, run_dir=tmp_path / "run")
 
 
