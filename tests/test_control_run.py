@@ -302,7 +302,9 @@ def test_every_step_is_taken_down_as_it_was(monkeypatch):
 
 def test_a_team_does_not_swing_a_pendulum(tmp_path):
     config = dataclasses.replace(defaults("qmix"), env="gym:Pendulum-v1")
-    with pytest.raises(InputError, match="qmix is for teams with discrete ones: pass --algorithm td3"):
+    with pytest.raises(
+        InputError, match="qmix is for teams with discrete ones: pass --algorithm td3"
+    ):
         loop.train(config, run_dir=tmp_path / "run")
 
 

@@ -128,7 +128,7 @@ def test_a_share_of_a_batch_is_of_the_newest_steps():
         transitions.draw_dual, static_argnums=2, static_argnames=["window", "window_batch"]
     )
     keys = jax.random.split(jax.random.key(2), 200)
-    lane, row = jax.vmap(lambda key: dual(ring, key, 10, window=8, window_batch=4))(keys)
+    lane, row = jax.vmap(lambda key: dual(ring, key, 10, window=16, window_batch=4))(keys)
     assert lane.shape == row.shape == (200, 10)
 
     def steps(most):
@@ -140,7 +140,7 @@ def test_a_share_of_a_batch_is_of_the_newest_steps():
         pairs = (np.asarray(x)[:, columns].ravel().tolist() for x in (lane, row))
         return set(zip(*pairs, strict=True))
 
-    assert drawn(slice(6, None)) == steps(4)  # Four rows of each of two lanes.
+    assert drawn(slice(6, None)) == steps(8)  # Of each of two lanes.
     assert drawn(slice(6)) == steps(30)
 
 
