@@ -20,6 +20,12 @@ hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("sparl")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests begin first, so that no process goes on long after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Path:
     """One temporary folder for all processes of pytest-xdist."""

@@ -93,6 +93,7 @@ def links(program, learner):
 CELLS = [("td3", "ds"), ("td3", "rlx2"), ("sac", "set"), ("sac", "ds")]
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.parametrize(("algorithm", "method"), CELLS)
 def test_kernels_learn_what_masks_do(algorithm, method):

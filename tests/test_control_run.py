@@ -57,6 +57,7 @@ def metrics(run_dir):
     return list(map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "method", "compute", "steps"),
     [
@@ -139,6 +140,7 @@ def plain(state):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "num_envs"), [("local", 1), ("process", 2)])
 def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     config = pendulum("td3", "ds", total_steps=2400, workers=workers, num_envs=num_envs)

@@ -83,6 +83,7 @@ def test_a_topology_step_replaces_the_gradient_step():
             np.testing.assert_array_equal(bias, by_name(after.params)[name])
 
 
+@pytest.mark.slow
 def test_rigl_grows_by_the_dense_gradient_of_the_loss():
     """A batch of all the episodes there are leaves only their order to chance."""
     config = dataclasses.replace(
@@ -124,6 +125,7 @@ def test_the_target_net_is_a_copy_with_the_topology_of_its_moment():
     jax.tree.map(np.testing.assert_array_equal, end.target_params, kept.target_params)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_learn_what_they_learn_alone():
     together = dataclasses.replace(CONFIG, method="rigl", num_seeds=2)
     _, _, both = trained(together, 12)
@@ -136,6 +138,7 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
             )
 
 
+@pytest.mark.slow
 @needs_kernels
 @pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("num_seeds", [1, 2])
@@ -219,6 +222,7 @@ def test_learning_lowers_the_loss():
     assert mean_loss(20) < 0.5 * first
 
 
+@pytest.mark.slow
 def test_policy_distance_counts_the_decisions_that_have_changed():
     config = dataclasses.replace(CONFIG, method="rlx2", replay=REVIEWED)
     program, ring, states = trained(config, 20)

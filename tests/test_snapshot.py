@@ -38,6 +38,7 @@ def save(store, step, state):
     store.save(step, snapshot.state_arrays(state), {}, segments, live_from)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "num_seeds"), [("mast", 1), ("mast", 2), ("dense", 1)])
 def test_a_restored_state_goes_on_bit_for_bit(method, num_seeds, tmp_path):
     program = program_of(dataclasses.replace(CONFIG, method=method, num_seeds=num_seeds))

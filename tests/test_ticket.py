@@ -38,6 +38,7 @@ def with_links_of(path, method="static", **changes):
     return of_method(method, topology=TopologyConfig(from_=str(path)), **changes)
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_the_links_that_another_found(toy, tmp_path):
     sparl.train(of_method("rigl", num_seeds=2), run_dir=tmp_path / "found")
     found = load_masks(tmp_path / "found" / "topology")
