@@ -305,62 +305,59 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
     where that is the method, or SET or RigL, which it was compared with, and else DS-TD3 (Sokar et
     al., IJCAI 2022); by a team FACMAC's settings (Peng et al., NeurIPS 2021) on MuJoCo, with MAST.
     """
-    if algorithm == "comix":
-        return _of_comix(method or Config.method)
     if algorithm not in CONTROL:
         return Config(algorithm=algorithm, method=method or Config.method)
-    config = Config(
-        env="gym:HalfCheetah-v5",
+    stepwise = Config(
         algorithm=algorithm,
-        method=method or "ds",
-        sparsity=0.5,
-        total_steps=1_000_000,
         num_envs=1,
         chunk=10,
         workers="local",
         eval_every=5_000,
         eval_episodes=10,
-        topology=TopologyConfig(distribution="lambda", interval=1000, fraction=0.05),
+        topology=TopologyConfig(interval=10_000),
         replay=ReplayConfig(capacity=1_000_000, batch_size=100, review_interval=10_000),
+    )
+    if algorithm == "comix":
+        return _of_comix(stepwise, method or Config.method)
+    return _of_actor_critic(stepwise, method or "ds")
+
+
+def _of_actor_critic(stepwise: Config, method: str) -> Config:
+    config = dataclasses.replace(
+        stepwise,
+        env="gym:HalfCheetah-v5",
+        method=method,
+        sparsity=0.5,
+        total_steps=1_000_000,
+        topology=TopologyConfig(distribution="lambda", interval=1000, fraction=0.05),
         network=NetworkConfig(hidden=256),
         optimizer=OptimizerConfig(lr=1e-3, eps=1e-8, clip=0.0),
     )
     if method not in ("set", "rigl", "rlx2"):
         return config
     # RLx2's SAC keeps three times as many steps.
-    capacity, least = (3_000_000, 200_000) if algorithm == "sac" else (1_000_000, 100_000)
+    sac = config.algorithm == "sac"
+    capacity, least = (3_000_000, 200_000) if sac else (1_000_000, 100_000)
     if method != "rlx2":
         least = ControlConfig.least
     return dataclasses.replace(
         config,
         sparsity=0.9,
-        topology=TopologyConfig(interval=10_000),
+        topology=stepwise.topology,
         replay=dataclasses.replace(config.replay, capacity=capacity, batch_size=256),
         control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, least=least),
         optimizer=dataclasses.replace(config.optimizer, lr=3e-4),
     )
 
 
-def _of_comix(method: str) -> Config:
+def _of_comix(stepwise: Config, method: str) -> Config:
     """Links move after as many env steps as MAST's on SMAC; the window is as large a share."""
-    return Config(
+    return dataclasses.replace(
+        stepwise,
         env="mamujoco:HalfCheetah-2x3",
-        algorithm="comix",
         method=method,
         sparsity=0.9,
-        num_envs=1,
-        chunk=10,
-        workers="local",
-        eval_every=5_000,
-        eval_episodes=10,
-        topology=TopologyConfig(interval=10_000),
-        replay=ReplayConfig(
-            capacity=1_000_000,
-            batch_size=100,
-            window=20_000,
-            window_batch=25,
-            review_interval=10_000,
-        ),
+        replay=dataclasses.replace(stepwise.replay, window=20_000, window_batch=25),
         network=NetworkConfig(hidden=400, embed=64),
         control=ControlConfig(random_steps=10_000, tau=0.001, weight_decay=0.0),
         optimizer=OptimizerConfig(lr=1e-3, eps=0.01, clip=0.5),
