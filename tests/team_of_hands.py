@@ -1,7 +1,10 @@
 """A team with continuous actions, whose agents' observations and actions differ in length."""
 
+import dataclasses
+
 import numpy as np
 
+from sparl.config import defaults
 from sparl.envs import TimeStep
 from sparl.spec import ControlSpec
 
@@ -38,3 +41,32 @@ class Hands:
             truncated=self._steps == 10,
             won=False,
         )
+
+
+def config_of(method, **settings):
+    """A small COMIX on `Hands`; settings in groups as `target={"kind": ...}`."""
+    config = defaults("comix", method)
+    settings = {
+        "env": "python:team_of_hands:Hands",
+        "network": {"hidden": 16, "embed": 8, "hypernet": 8},
+        "control": {"random_steps": 400, "cem_samples": 16, "cem_elites": 4},
+        "replay": {"capacity": 2000, "batch_size": 32}
+        | ({"window": 200, "window_batch": 8} if method == "mast" else {})
+        | ({"review_interval": 20} if method == "rlx2" else {}),
+        "topology": {} if method in ("dense", "static") else {"interval": 20},
+        **({"sparsity": 0.5} if method != "dense" else {}),
+        **settings,
+    }
+    own = {"rlx2": {"least": 1000}, "ds": {"finish": 0.8}}
+    settings["control"] = settings["control"] | own.get(method, {})
+    return changed(config, settings)
+
+
+def changed(config, settings):
+    """With other settings, those in groups as dicts."""
+    for name, value in settings.items():
+        own = value
+        if isinstance(value, dict):
+            own = dataclasses.replace(getattr(config, name), **value)
+        config = dataclasses.replace(config, **{name: own})
+    return config

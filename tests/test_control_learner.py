@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from learners import assert_agree
 from sparl import compute
 from sparl.compute import native
 from sparl.config import defaults
@@ -109,10 +110,7 @@ def test_kernels_learn_what_masks_do(algorithm, method):
                 learner, _ = evolve(program, learner)
         states.append(program.to_masked(learner))
     assert states[0].updates.item() == 10
-    jax.tree.map(np.testing.assert_array_equal, states[0].topology, states[1].topology)
-    for part in ("params", "target_params", "opt_state"):
-        pair = (getattr(state, part) for state in states)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-4), *pair)
+    assert_agree(*states)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -248,10 +246,7 @@ def test_kernels_learn_on_after_links_were_dropped():
         assert after.cadence.evolve is None
         learner, _ = learn(after, after.from_masked(learner), 3, ring_of(program))
         states.append(after.to_masked(learner))
-    jax.tree.map(np.testing.assert_array_equal, states[0].topology, states[1].topology)
-    for part in ("params", "target_params", "opt_state"):
-        pair = (getattr(state, part) for state in states)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-4), *pair)
+    assert_agree(*states)
 
 
 def test_targets_follow_every_second_update_of_td3():
