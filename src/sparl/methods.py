@@ -59,13 +59,16 @@ METHODS = {
 
 _UNFIT = {"tiny": "it has no widths worked out for it"}
 NOT_FOR = {
-    "td3": {
-        "topology.kind": _UNFIT,
-        "target.kind": {"td_lambda": "its critics value what was seen last alone"},
-        "target.operator": dict.fromkeys(
-            targets.OPERATORS, "its target has an operator of its own"
-        ),
-    },
+    **dict.fromkeys(
+        ACTOR_CRITIC,
+        {
+            "topology.kind": _UNFIT,
+            "target.kind": {"td_lambda": "its critics value what was seen last alone"},
+            "target.operator": dict.fromkeys(
+                targets.OPERATORS, "its target has an operator of its own"
+            ),
+        },
+    ),
     "comix": {
         "topology.kind": _UNFIT,
         "target.operator": {
@@ -74,7 +77,6 @@ NOT_FOR = {
         },
     },
 }
-NOT_FOR["sac"] = NOT_FOR["td3"]
 """Parts that an algorithm has no use for, and why."""
 
 AGENTS = ("shared", "separate")

@@ -104,7 +104,7 @@ def make(name: str) -> MaMujoco:
             "mamujoco:HalfCheetah-2x3, or mamujoco:HalfCheetah-2x3-k1 to see joints one link away"
         )
     partition, distance = parts[1], int(parts[2] or 0)
-    install = "pip install 'sparl[mamujoco]'"
+    install = "pip install 'sparl[mujoco]'"
     require("mujoco", "mamujoco", install).set_mju_user_warning(gym.warn)
     with redirect_stderr(StringIO()) as said:
         module = require(
