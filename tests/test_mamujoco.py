@@ -80,6 +80,15 @@ def test_robots_of_many_segments_are_made_side_by_side():
     assert [process.wait(120) for process in processes] == [0] * 4
 
 
+@pytest.mark.parametrize("module", ["mujoco", "gymnasium_robotics"])
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    for loaded in [name for name in sys.modules if name.startswith(f"{module}.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    with pytest.raises(InputError, match=r"pip install 'sparl\[mujoco\]'"):
+        make("mamujoco:HalfCheetah-2x3")
+
+
 def test_what_discrete_actions_do_not_move(tmp_path):
     config = dataclasses.replace(defaults("qmix"), env="mamujoco:HalfCheetah-2x3")
     with pytest.raises(InputError, match=r"has continuous actions, .* pass --algorithm comix"):

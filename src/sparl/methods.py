@@ -58,17 +58,14 @@ METHODS = {
 
 
 _UNFIT = {"tiny": "it has no widths worked out for it"}
+_NOT_FOR_CRITICS = {
+    "topology.kind": _UNFIT,
+    "target.kind": {"td_lambda": "its critics value what was seen last alone"},
+    "target.operator": dict.fromkeys(targets.OPERATORS, "its target has an operator of its own"),
+}
 NOT_FOR = {
-    **dict.fromkeys(
-        ACTOR_CRITIC,
-        {
-            "topology.kind": _UNFIT,
-            "target.kind": {"td_lambda": "its critics value what was seen last alone"},
-            "target.operator": dict.fromkeys(
-                targets.OPERATORS, "its target has an operator of its own"
-            ),
-        },
-    ),
+    "td3": _NOT_FOR_CRITICS,
+    "sac": _NOT_FOR_CRITICS,
     "comix": {
         "topology.kind": _UNFIT,
         "target.operator": {
