@@ -121,7 +121,7 @@ def run(capsys, monkeypatch, tmp_path):
     def trains(self):
         raise AssertionError("this was to be refused before any training")
 
-    monkeypatch.setattr(loop._Run, "run", trains)
+    monkeypatch.setattr(loop.Run, "run", trains)
 
     def run(line, *more):
         try:

@@ -13,7 +13,7 @@ from sparl.compute import native
 from sparl.config import CONTROL, defaults
 from sparl.errors import InputError
 from sparl.methods import METHODS, resolve
-from sparl.train import control_program, evaluation, loop
+from sparl.train import control_program, evaluation, start
 from sparl.train.program import build
 from team_of_hands import changed, config_of
 
@@ -27,7 +27,7 @@ def test_every_method_trains(method, tmp_path):
     config = config_of(
         method, total_steps=800, eval_every=400, log_every=200, eval_episodes=2, compute="auto"
     )
-    result = loop.train(config, run_dir=tmp_path / "run")
+    result = start.train(config, run_dir=tmp_path / "run")
     assert result.updates == 400
     lines = list(map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()))
     kinds = {line["kind"] for line in lines}
@@ -53,7 +53,7 @@ def test_hands_find_where_they_are_to_be(tmp_path):
         control={"random_steps": 400, "tau": 0.01, "cem_samples": 16, "cem_elites": 4},
         topology={"interval": 500},
     )
-    result = loop.train(config, run_dir=tmp_path / "run")
+    result = start.train(config, run_dir=tmp_path / "run")
     # Hands that stay in the middle get 2 of 10.
     assert result.return_ > 9
     assert result.sparsity["measured"] == pytest.approx(0.5, abs=0.01)
@@ -144,13 +144,13 @@ def test_a_policy_that_has_not_changed_has_not_moved():
 def test_what_does_not_go_together(settings, match, tmp_path):
     config = changed(config_of("mast", control={}, replay={}), settings)
     with pytest.raises(InputError, match=match):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")
 
 
 def test_one_agent_does_not_move_a_team(tmp_path):
     config = dataclasses.replace(defaults("td3"), env="python:team_of_hands:Hands")
     with pytest.raises(InputError, match="is a team, and td3 is for one: pass --algorithm comix"):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")
     config = dataclasses.replace(
         defaults("td3"), control=dataclasses.replace(config.control, horizon=5)
     )

@@ -17,7 +17,7 @@ from sparl.errors import InputError
 from sparl.methods import resolve
 from sparl.replay import transitions
 from sparl.spec import ControlSpec
-from sparl.train import evaluation, loop, snapshot
+from sparl.train import evaluation, loop, snapshot, start
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.masks import load_masks
 from sparl.train.program import build
@@ -70,7 +70,7 @@ def metrics(run_dir):
 )  # fmt: skip
 def test_the_pendulum_is_swung_up(algorithm, method, compute, steps, tmp_path):
     config = pendulum(algorithm, method, total_steps=steps, compute=compute)
-    result = loop.train(config, run_dir=tmp_path / "run")
+    result = start.train(config, run_dir=tmp_path / "run")
     lines = metrics(tmp_path / "run")
     returns = [line["return"] for line in lines if line["kind"] == "eval"]
     # A policy that does nothing is at -1200 or below, a perfect one at about -150.
@@ -147,7 +147,7 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     # Links are dropped for good after update 1000, at env step 2000.
     control = dataclasses.replace(config.control, finish=0.6)
     config = dataclasses.replace(config, checkpoint_every=600, control=control)
-    chunk, save = loop._Run._chunk, loop._Run._save
+    chunk, save = loop.Run._chunk, loop.Run._save
     saved, resumed = [], []
 
     def stopping(run, state):
@@ -159,10 +159,10 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
         save(run, state)
         saved.append((plain(run._portable(state)), jax.tree.map(np.array, state.ring)))
 
-    monkeypatch.setattr(loop._Run, "_chunk", stopping)
-    monkeypatch.setattr(loop._Run, "_save", saving)
+    monkeypatch.setattr(loop.Run, "_chunk", stopping)
+    monkeypatch.setattr(loop.Run, "_save", saving)
     with pytest.raises(loop.RunInterruptedError, match=r"continues from .* env step 1200"):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")
 
     def looking(run, state):
         if not resumed:
@@ -172,15 +172,15 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
             run._stop(state)
         return chunk(run, state)
 
-    monkeypatch.setattr(loop._Run, "_chunk", looking)
-    monkeypatch.setattr(loop._Run, "_save", save)
+    monkeypatch.setattr(loop.Run, "_chunk", looking)
+    monkeypatch.setattr(loop.Run, "_save", save)
     with pytest.raises(loop.RunInterruptedError, match=r"stopped at env step 2200"):
         # After the last change of the topology, at the end of the second interval.
-        loop.resume(tmp_path / "run")
+        start.resume(tmp_path / "run")
     checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     masks = [x for name, x in checkpoints.restore().state.items() if "learner/topology" in name]
     assert evaluation.evaluate(tmp_path / "run", episodes=1)["env_steps"] == 2200
-    result = loop.resume(tmp_path / "run")
+    result = start.resume(tmp_path / "run")
     assert (result.env_steps, result.updates) == (2400, 1400)
     links = sum(layer["links"] for layer in result.layers)
     assert links == sum(mask.sum() for mask in masks)
@@ -221,7 +221,7 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
 def test_what_does_not_go_together(settings, match, tmp_path):
     config = dataclasses.replace(defaults("td3"), **settings)
     with pytest.raises(InputError, match=match):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -307,7 +307,7 @@ def test_a_team_does_not_swing_a_pendulum(tmp_path):
     with pytest.raises(
         InputError, match="qmix is for teams with discrete ones: pass --algorithm td3"
     ):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize("lambdas", ["7", "7,64,3", "7,x", "7,-1", ""])
@@ -319,4 +319,4 @@ def test_lambdas_that_will_not_do(lambdas, tmp_path):
         topology=dataclasses.replace(config.topology, lambdas=lambdas),
     )
     with pytest.raises(InputError, match=r"topology\.lambdas"):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")

@@ -10,7 +10,7 @@ import pytest
 from sparl.config import defaults
 from sparl.envs import make
 from sparl.errors import InputError
-from sparl.train import loop
+from sparl.train import start
 
 
 @pytest.mark.parametrize(
@@ -92,4 +92,4 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(module, monkeypa
 def test_what_discrete_actions_do_not_move(tmp_path):
     config = dataclasses.replace(defaults("qmix"), env="mamujoco:HalfCheetah-2x3")
     with pytest.raises(InputError, match=r"has continuous actions, .* pass --algorithm comix"):
-        loop.train(config, run_dir=tmp_path / "run")
+        start.train(config, run_dir=tmp_path / "run")

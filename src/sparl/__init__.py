@@ -15,8 +15,9 @@ from sparl.config import (
     defaults,
 )
 from sparl.errors import InputError, SparlError
-from sparl.train.loop import NotFiniteError, RunInterruptedError, resume, train
+from sparl.train.loop import NotFiniteError, RunInterruptedError
 from sparl.train.result import Result
+from sparl.train.start import resume, train
 
 __version__ = version("sparl")
 

@@ -24,7 +24,7 @@ from sparl.config import FAMILIES, Config, defaults
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
-from sparl.train import evaluation, loop
+from sparl.train import evaluation, loop, start
 from sparl.train import folder as folders
 from sparl.train.logging import TensorBoardLogger
 
@@ -201,7 +201,7 @@ def _train(flags: Train) -> int:
     config = methods.resolve(flags.settings)
     run_dir = flags.run_dir or folders.default_path(config)
     console = _Console()
-    result = loop.train(
+    result = start.train(
         config,
         run_dir=run_dir,
         overwrite=flags.overwrite,
@@ -215,7 +215,7 @@ def _train(flags: Train) -> int:
 def _resume(flags: Resume) -> int:
     console = _Console()
     folder = folders.find(flags.run_dir)
-    result = loop.resume(
+    result = start.resume(
         folder.path,
         loggers=[TensorBoardLogger(folder.path / "tensorboard")] if flags.tensorboard else [],
         console=console,

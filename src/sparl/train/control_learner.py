@@ -27,9 +27,6 @@ from sparl.train.followers import follow, take_up_links
 from sparl.train.neurons import dormant, empty_neurons
 from sparl.train.updates import LearnerState, UpdateMetrics, series
 
-REVIEWED = 8
-"""How many batches of the oldest steps a review looks at (RLx2)."""
-
 Scalars = dict[str, jax.Array]
 
 
@@ -58,8 +55,6 @@ class ControlLearner:
         target_every: Updates between two such moves.
         trim_every: Updates between two looks at the links of target networks that have links of
             their own; `None` where they have the online networks'.
-        threshold: Policy distance above which the oldest steps are discarded.
-        least: Steps that are never discarded.
     """
 
     algorithm: Control
@@ -75,8 +70,6 @@ class ControlLearner:
     tau: float
     target_every: int
     trim_every: int | None
-    threshold: float
-    least: int
 
     def init(self, key: jax.Array, params: Tree, topology: Topology) -> LearnerState:
         """Begin with `params` on `topology`, in any form, the target networks a copy."""
@@ -168,26 +161,6 @@ class ControlLearner:
         state = self._follow(state)
         return jax.tree.map(lambda old, new: jnp.where(due, new, old), before, state), changed
 
-    def review(
-        self, state: LearnerState, ring: Transitions, due: jax.Array
-    ) -> tuple[Transitions, dict[str, jax.Array]]:
-        """Discard the oldest steps, where `due`, if the policy has moved on from them.
-
-        RLx2's dynamic-capacity buffer (Tan et al., ICLR 2023): if the `policy_distance` of the
-        oldest eight batches is above a threshold, the oldest tenth leaves.
-
-        Returns:
-            The ring, the distance, and how many steps were discarded and how many stay.
-        """
-        distance = self.policy_distance(state, ring)
-        leaves = due & (distance > self.threshold) & (ring.size > self.least)
-        less = transitions.discard(ring, jnp.where(leaves, 0.1, 0.0))
-        return less, {
-            "policy_distance": distance,
-            "discarded": ring.size - less.size,
-            "steps_kept": less.size,
-        }
-
     def prune(self, state: LearnerState, counts: Tree) -> tuple[LearnerState, dict[str, jax.Array]]:
         """Drop links for good (DS-TD3's last change of the topology).
 
@@ -220,13 +193,6 @@ class ControlLearner:
             self.tau,
         )
         return state._replace(target_params=targets, target_topology=own), gone
-
-    def policy_distance(self, state: LearnerState, ring: Transitions) -> jax.Array:
-        """Half the mean squared distance of the oldest steps' best actions then and now (RLx2)."""
-        rows, there = transitions.oldest(ring, REVIEWED * self.batch_size)
-        best = self.algorithm.act(bind(state.params, state.topology), rows.obs.T)
-        squared = jnp.mean((best - rows.greedy.T) ** 2, axis=0)
-        return jnp.sum(jnp.where(there, squared, 0)) / jnp.maximum(jnp.sum(there), 1) / 2
 
     def diagnose(self, state: LearnerState, ring: Transitions) -> dict[str, jax.Array]:
         """What the networks look like on a batch; at least one step must be there.

@@ -34,6 +34,7 @@ from sparl.topology import (
 )
 from sparl.train.control_learner import ControlLearner
 from sparl.train.control_player import ControlPlayer, Played
+from sparl.train.control_review import ControlReview
 from sparl.train.host_rollout import HostRollout
 from sparl.train.optimizers import adam
 from sparl.train.program import Cadence, Program, TrainState, check_memory, stream
@@ -95,6 +96,9 @@ def _program(
     densities, sparsity = _densities(params, begun or counts)
     form = choose(config.compute, sparsity, SPARSE_FROM)
     learner = _learner(config, algorithm, counts)
+    review = ControlReview(
+        algorithm, config.replay.batch_size, config.replay.threshold, config.control.least
+    )
     last = None if pruned else _last_change(config)
     fewer = jax.tree.map(partial(_fewer, config.topology.fraction), params, counts)
     seeds = config.num_seeds
@@ -133,7 +137,7 @@ def _program(
         store=jit(store, shared=(2,), donate_argnums=0),
         learn=jit(learner.learn, shared=(3,), donate_argnums=0),
         evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
-        review=jit(learner.review, donate_argnums=1),
+        review=jit(review.review, donate_argnums=1),
         diagnose=jit(learner.diagnose),
         sync_target=_follows,
         evaluate=host.evaluate,
@@ -224,8 +228,6 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         tau=settings.tau,
         target_every=follows,
         trim_every=follows * max(interval // (TRIMS * follows), 1) if ds else None,
-        threshold=config.replay.threshold,
-        least=settings.least,
     )
 
 

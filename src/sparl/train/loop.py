@@ -10,17 +10,14 @@ environments on the host, whose running episodes no checkpoint can hold).
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from rich.console import Console
 
-from sparl import methods
 from sparl.compute import Topology, native, return_freed
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
-from sparl.train import folder as folders
 from sparl.train import snapshot, ticket
 from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
@@ -29,7 +26,7 @@ from sparl.train.folder import RunFolder
 from sparl.train.host_envs import BrokenEnvironmentError
 from sparl.train.logging import JsonlLogger, Logger, Record
 from sparl.train.masks import save_masks
-from sparl.train.program import Program, TrainState, build
+from sparl.train.program import Program, TrainState
 from sparl.train.progress import ProgressDisplay
 from sparl.train.result import Result
 from sparl.train.signals import stop_requests
@@ -48,75 +45,15 @@ class NotFiniteError(SparlError):
     """A term of the loss was not a finite number."""
 
 
-def train(
-    config: Config,
-    *,
-    run_dir: str | Path | None = None,
-    overwrite: bool = False,
-    loggers: Sequence[Logger] = (),
-    console: Console | None = None,
-) -> Result:
-    """Train as `config` says, from nothing, into a new run folder.
+class Run:
+    """One process's share of a run.
 
     Args:
-        config: What to train; parts left to the method are filled in.
-        run_dir: The run folder; by default `runs/` and a name made of the settings.
-        overwrite: Whether to replace a run that the folder already holds.
+        folder: Where it is written down.
+        program: What it computes, not yet compiled.
         loggers: Where metrics go besides `metrics.jsonl`.
         console: Where progress is shown; by default nowhere.
-
-    Returns:
-        What `result.json` holds.
-
-    Raises:
-        InputError: If the configuration or the folder will not do; nothing has been written.
-        RunInterruptedError: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
-        NotFiniteError: If the loss or a part of it stops being finite.
-        SparlError: If a checkpoint cannot be written.
     """
-    config = methods.resolve(config)
-    program = build(config)
-    program.check()
-    given = ticket.draw(config.topology.from_, program) if config.topology.from_ else None
-    path = Path(run_dir) if run_dir is not None else folders.default_path(config)
-    folder = folders.create(path, config, overwrite=overwrite)
-    if given is not None:
-        save_masks(folder.topology, 0, given.topology(program))
-    return _Run(folder, program, loggers, console).run()
-
-
-def resume(
-    run_dir: str | Path, *, loggers: Sequence[Logger] = (), console: Console | None = None
-) -> Result:
-    """Continue a run where its last checkpoint left it; a finished run is only read.
-
-    Args:
-        run_dir: The run folder.
-        loggers: Where metrics go besides `metrics.jsonl`.
-        console: Where progress is shown; by default nowhere.
-
-    Returns:
-        What `result.json` holds, the same as if the run had never stopped (but for environments
-        on the host, whose running episodes begin anew).
-
-    Raises:
-        InputError: If the folder is no run, or its `config.json` has been changed.
-        RunInterruptedError: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
-        NotFiniteError: If the loss or a part of it stops being finite.
-        SparlError: If there are checkpoints but none is intact, or one cannot be written.
-    """
-    folder = folders.find(run_dir)
-    if folder.result.is_file():
-        if console:
-            said = f"{run_dir} is finished already; nothing to resume"
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
-        return Result.load(folder.result)
-    program = build(methods.resolve(folder.load_config()))
-    return _Run(folder, program, loggers, console).run()
-
-
-class _Run:
-    """One process's share of a run."""
 
     def __init__(
         self,
@@ -136,7 +73,13 @@ class _Run:
         self.saved: int | None = None
 
     def run(self) -> Result:
-        """Train to the end, from the newest checkpoint if there is one."""
+        """Train to the end, from the newest checkpoint if there is one.
+
+        Raises:
+            RunInterruptedError: On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint.
+            NotFiniteError: If the loss or a part of it stops being finite.
+            SparlError: If there are checkpoints but none is intact, or one cannot be written.
+        """
         with self.display, stop_requests(self.display.message) as stop, self.folder.locked():
             self.display.message(f"run folder {self.folder.path}")
             begun = time.perf_counter()
