@@ -72,7 +72,7 @@ def double_q(online, target, avail):
     return target[np.argmax(np.where(avail, online, -np.inf))]
 
 
-def soft_mellowmax(online, target, avail, alpha=1.0, omega=10.0):
+def soft_mellowmax(online, target, avail, alpha=1.0, omega=100.0):
     q = target[avail]
     weights = np.exp(alpha * (q - q.max()))
     return np.log((weights / weights.sum()) @ np.exp(omega * q)) / omega

@@ -36,7 +36,7 @@ def finished(folder, name, win_rate, returns=(1.0,)):
 
 def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
     methods = {"dense": 0.8, "mast": 0.6, "rigl": 0.4, "static": 0.4, "rlx2": 0.2}
-    methods |= {"set": 0.1, "tiny": 0.0}
+    methods |= {"set": 0.1, "tiny": 0.0, "mast-target.omega-10": 0.3}
     for seed in (0, 1):
         for method, rate in methods.items():
             finished(tmp_path / "runs", f"qmix-3m-{method}-{seed}-5", rate + 0.1 * seed)
@@ -44,11 +44,11 @@ def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
     cell = ("--maps", "3m", "--algorithms", "qmix", "--seeds", 2, "--total-steps", 5)
     done = matrix(*where, *cell)
     assert done.returncode == 0, done.stderr
-    (row,) = (line for line in done.stdout.splitlines() if " mast " in line)
+    (row,) = (line for line in done.stdout.splitlines() if " mast  " in line)
     for text in ("0.600 0.700", "0.650", "0.071", "76.5", "100.9"):
         assert text in row
     others = json.loads((tmp_path / "record.json").read_text())
-    assert len(others) == 14
+    assert len(others) == 16
     assert others["qmix-3m-mast-0-5"]["curve"] == [[5, 0.6]]
     # What is recorded needs no folder.
     shown = matrix("--record", tmp_path / "record.json", "--no-train", *cell)

@@ -54,7 +54,8 @@ def test_soft_mellowmax_sees_available_actions_only(q, alpha, omega, data):
 
 
 def test_soft_mellowmax_keeps_a_constant():
-    assert soft_mellowmax(column([3.0] * 5), jnp.ones((5, 1), bool))[0] == pytest.approx(3.0)
+    value = soft_mellowmax(column([3.0] * 5), jnp.ones((5, 1), bool), alpha=1.0, omega=10.0)
+    assert value[0] == pytest.approx(3.0)
 
 
 def test_double_q_values_the_online_choice_by_the_target_net():
@@ -138,8 +139,8 @@ def test_operators_against_their_definitions(name):
     operator = {
         "maximum": maximum,
         "softmax": lambda q, avail: softmax(q, avail, alpha=1.0),
-        "mellowmax": lambda q, avail: soft_mellowmax(q, avail, alpha=0.0, omega=10.0),
-        "soft_mellowmax": soft_mellowmax,
+        "mellowmax": lambda q, avail: soft_mellowmax(q, avail, alpha=0.0, omega=100.0),
+        "soft_mellowmax": lambda q, avail: soft_mellowmax(q, avail, alpha=1.0, omega=100.0),
     }[name]
     of_reference = getattr(reference, name)
     expected = [of_reference(None, q[:, c].astype(float), avail[:, c]) for c in range(40)]

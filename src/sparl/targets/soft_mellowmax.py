@@ -5,7 +5,7 @@ from jax.scipy.special import logsumexp
 
 
 def soft_mellowmax(
-    q: jax.Array, avail_actions: jax.Array, *, alpha: float = 1.0, omega: float = 10.0
+    q: jax.Array, avail_actions: jax.Array, *, alpha: float, omega: float
 ) -> jax.Array:
     """`(1/omega) log sum_u softmax(alpha q)_u exp(omega q_u)` over available actions.
 
