@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tyro
 
 from sparl.cli import Train
@@ -44,9 +45,12 @@ def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
     cell = ("--maps", "3m", "--algorithms", "qmix", "--seeds", 2, "--total-steps", 5)
     done = matrix(*where, *cell)
     assert done.returncode == 0, done.stderr
-    (row,) = (line for line in done.stdout.splitlines() if " mast  " in line)
     for text in ("0.600 0.700", "0.650", "0.071", "76.5", "100.9"):
-        assert text in row
+        assert text in done.stdout
+    rows = json.loads(done.stdout.splitlines()[-1])["rows"]
+    (row,) = (row for row in rows if row["method"] == "mast")
+    assert row["win_rates"] == pytest.approx([0.6, 0.7])
+    assert row["percent_of_dense"] == pytest.approx(100 * 0.65 / 0.85)
     others = json.loads((tmp_path / "record.json").read_text())
     assert len(others) == 16
     assert others["qmix-3m-mast-0-5"]["curve"] == [[5, 0.6]]
