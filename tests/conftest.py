@@ -12,8 +12,10 @@ import pytest
 from commands import Sparl, settings
 from sparl import cli
 from sparl.compute import native
-from sparl.train import loop
+from sparl.envs.make import INTERFACES
+from sparl.train import loop, team_program
 from sparl.train.checkpoint import CheckpointStore
+from toy import Toy
 
 # Compilation makes the first example of a shape slow.
 hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
@@ -110,6 +112,13 @@ def store(folder):
     store = CheckpointStore(folder)
     yield store
     store.close()
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The environment `toy` of a test's process."""
+    monkeypatch.setitem(INTERFACES, "toy", lambda _: Toy())
+    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))  # To compile less.
 
 
 @pytest.fixture

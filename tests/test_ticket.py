@@ -8,22 +8,13 @@ import pytest
 
 import sparl
 from sparl.config import TopologyConfig
-from sparl.envs.make import INTERFACES
 from sparl.errors import InputError
-from sparl.train import team_program
 from sparl.train.masks import load_masks
 from test_rollout import CONFIG
-from toy import Toy
 
 BASE = dataclasses.replace(
     CONFIG, total_steps=1200, eval_every=600, eval_episodes=2, checkpoint_every=600
 )
-
-
-@pytest.fixture
-def toy(monkeypatch):
-    monkeypatch.setitem(INTERFACES, "toy", lambda _: Toy())
-    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))  # To compile less.
 
 
 def of_method(method, **changes):

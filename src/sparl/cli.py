@@ -183,7 +183,7 @@ def _train_defaults(argv: list[str]) -> Train | None:
         return None
     if known.config is None:
         return Train(settings=defaults(known.algorithm or Config.algorithm, known.method))
-    config = Config.load(known.config)
+    config = methods.without_unused(Config.load(known.config))
     if known.algorithm and any(
         (known.algorithm in family) != (config.algorithm in family) for family in FAMILIES
     ):

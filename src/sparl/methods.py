@@ -5,7 +5,7 @@ A method is one row of this table. Whatever a run sets itself (`--topology.kind`
 parts of MAST are switched on and off one by one.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import attrgetter
 from typing import Any
@@ -151,20 +151,7 @@ def resolve(config: Config) -> Config:
             parts do not go together, or a setting of `USED_BY` was changed that no part in use
             looks at.
     """
-    _require_known("algorithm", config.algorithm, (*TEAM, *CONTROL))
-    _require_known("method", config.method, METHODS)
-    method = METHODS[config.method]
-    topology, target, replay = config.topology, config.target, config.replay
-    config = replace(
-        config,
-        topology=replace(topology, kind=_either(topology.kind, method.topology)),
-        target=replace(
-            target,
-            kind=_either(target.kind, method.target),
-            operator=_either(target.operator, _operator(config.algorithm, method)),
-        ),
-        replay=replace(replay, kind=_either(replay.kind, method.replay)),
-    )
+    config = _filled(config)
     _require_known("topology kind", config.topology.kind, RULES)
     actor_critic = config.algorithm in ACTOR_CRITIC
     distributions = (*DISTRIBUTIONS, *(["lambda"] if actor_critic else []))
@@ -185,6 +172,20 @@ def resolve(config: Config) -> Config:
     _require_used(config)
     _require_separate(config)
     return _settle_sparsity(config)
+
+
+def without_unused(config: Config) -> Config:
+    """`config` with the defaults for settings that no part in use looks at.
+
+    For what was written down by an earlier version, whose defaults were others.
+
+    Raises:
+        InputError: If the algorithm or the method is unknown.
+    """
+    usual = defaults(config.algorithm, config.method)
+    for name, *_ in _unused(_filled(config)):
+        config = _with(config, name, attrgetter(name)(usual))
+    return config
 
 
 def with_method(config: Config, name: str) -> Config:
@@ -211,6 +212,24 @@ def with_method(config: Config, name: str) -> Config:
         if setting in parts or unused or as_usual:
             config = _with(config, setting, attrgetter(setting)(usual))
     return replace(config, method=name, sparsity=config.sparsity or usual.sparsity, compute="auto")
+
+
+def _filled(config: Config) -> Config:
+    """What is left to the method filled in."""
+    _require_known("algorithm", config.algorithm, (*TEAM, *CONTROL))
+    _require_known("method", config.method, METHODS)
+    method = METHODS[config.method]
+    topology, target, replay = config.topology, config.target, config.replay
+    return replace(
+        config,
+        topology=replace(topology, kind=_either(topology.kind, method.topology)),
+        target=replace(
+            target,
+            kind=_either(target.kind, method.target),
+            operator=_either(target.operator, _operator(config.algorithm, method)),
+        ),
+        replay=replace(replay, kind=_either(replay.kind, method.replay)),
+    )
 
 
 def _settings(config: Config) -> list[str]:
@@ -277,16 +296,23 @@ def _fits(algorithm: str, method: Method) -> bool:
 
 def _require_used(config: Config) -> None:
     usual = defaults(config.algorithm, config.method)
-    rows = [(name, choice, parts) for choice, parts, names in USED_BY for name in names]
-    for name, choice, parts in rows:
+    for name, choice, parts in _unused(config):
         value, default = attrgetter(name)(config), attrgetter(name)(usual)
-        chosen = attrgetter(choice)(config)
-        if value != default and chosen not in parts:
+        if value != default:
             flag = "--" + name.rstrip("_").replace("_", "-")
             raise InputError(
-                f"{name} {value} changes nothing, as {choice} is {chosen!r}: leave {flag} at its "
-                f"default {default or 'of none'}, or choose --{choice} {' or '.join(parts)}"
+                f"{name} {value} changes nothing, as {choice} is {attrgetter(choice)(config)!r}: "
+                f"leave {flag} at its default {default or 'of none'}, or choose --{choice} "
+                f"{' or '.join(parts)}"
             )
+
+
+def _unused(config: Config) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Settings that no part in use looks at, by which choice, and the parts that would."""
+    for choice, parts, names in USED_BY:
+        if attrgetter(choice)(config) not in parts:
+            for name in names:
+                yield name, choice, parts
 
 
 def _require_separate(config: Config) -> None:

@@ -13,6 +13,7 @@ from sparl.config import Config
 from sparl.envs import map_file
 from sparl.errors import InputError, SparlError
 from sparl.files import write_whole
+from sparl.methods import without_unused
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,12 @@ class RunFolder:
     def load_config(self) -> Config:
         """The configuration of the run, whose map must be what it was.
 
+        What the run does not look at has today's defaults, whatever they were when it began.
+
         Raises:
             InputError: If it is not a configuration, or the map's file has gone or changed.
         """
-        config = Config.load(self.config)
+        config = without_unused(Config.load(self.config))
         source = map_file(config.env)
         if source is not None and self.map.is_file():
             now = source.read_bytes() if source.is_file() else None

@@ -18,6 +18,7 @@ from rich.console import Console
 from sparl.compute import Topology, native, return_freed
 from sparl.config import Config
 from sparl.errors import InputError, SparlError
+from sparl.methods import without_unused
 from sparl.train import snapshot, ticket
 from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
@@ -126,7 +127,8 @@ class Run:
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
-        saved = asdict(Config.from_json(checkpoint.info["config"], "the checkpoint"))
+        saved = Config.from_json(checkpoint.info["config"], "the checkpoint")
+        saved = asdict(without_unused(saved))
         free = {name: getattr(self.config, name) for name in FREE}
         if saved | free != asdict(self.config):
             raise InputError(
