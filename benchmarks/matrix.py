@@ -21,7 +21,8 @@ from typing import Any
 from report import report
 from runs import Record, Run, train
 
-RECALLED = "mast --target.omega 10"
+OMEGA_10 = " --target.omega 10"
+RECALLED = f"mast{OMEGA_10}"
 """MAST with the temperature that we recall of the paper; by default it has ours."""
 
 MOST = ("dense", "mast", "rigl", "static", "rlx2")
@@ -136,6 +137,7 @@ def table(
             results = found[method]
             wins = [result["win_rate"] for result in results]
             rates = [r["env_steps_per_second"] for r in results if "env_steps_per_second" in r]
+            paper = part.paper.get(method.removesuffix(OMEGA_10))
             share = 100 * mean / means["dense"] if means.get("dense") else None
             row = {
                 "algorithm": part.algorithm,
@@ -146,7 +148,7 @@ def table(
                 "win_rates": wins,
                 "mean": mean,
                 "percent_of_dense": share,
-                "paper_percent": part.paper.get(method),
+                "paper_percent": paper,
                 "size_ratio": results[0]["size_ratio"],
                 "train_flops_ratio": results[0]["train_flops_ratio"],
                 "env_steps_per_second": rates,
@@ -160,7 +162,7 @@ def table(
                     "mean": f"{mean:.3f}",
                     "std": f"{statistics.stdev(wins):.3f}" if len(wins) > 1 else "",
                     "% of dense": "" if share is None else f"{share:.1f}",
-                    "paper": f"{part.paper[method]:.1f}" if method in part.paper else "",
+                    "paper": "" if paper is None else f"{paper:.1f}",
                     "size": f"{row['size_ratio']:.4f}",
                     "FLOPs": f"{row['train_flops_ratio']:.4f}",
                     "env steps/s": f"{statistics.median(rates):.0f}" if rates else "",

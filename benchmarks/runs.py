@@ -16,9 +16,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import jax
 from report import commit, processor
 
+from sparl.cli import parse
+from sparl.config import Config
 from sparl.files import write_whole
+from sparl.methods import resolve, without_unused
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,22 @@ class Run:
             return [*sparl, "resume", str(self.folder)]
         return [*sparl, "train", *self.flags, f"--run-dir={self.folder}"]
 
+    def require_same(self) -> None:
+        """Exit if the folder's run had other settings, as when defaults were others then."""
+        path = self.folder / "config.json"
+        if path.exists():
+            had = resolve(without_unused(Config.load(path)))
+            if had != resolve(parse(["train", *self.flags]).settings):
+                sys.exit(
+                    f"{self.folder} is a run with other settings than `sparl train "
+                    f"{' '.join(self.flags)}`: move it away, or choose another --folder"
+                )
+
     def outcome(self) -> dict[str, Any]:
-        """What the finished run came to; the curve is of win rates, or of returns without these."""
+        """What the finished run came to; the curve is of win rates, or of returns without these.
+
+        Versions and processor are those with which it was recorded.
+        """
         result = json.loads((self.folder / "result.json").read_text())
         lines = map(json.loads, (self.folder / "metrics.jsonl").read_text().splitlines())
         score = "return" if result["win_rate"] is None else "win_rate"
@@ -48,6 +66,7 @@ class Run:
             "train_flops_ratio": result["flops"]["train_ratio"],
             "env_steps_per_second": result["env_steps_per_second"],
             "curve": [[line["env_steps"], line[score]] for line in lines if line["kind"] == "eval"],
+            "jax": jax.__version__,
             "commit": commit(),
             "processor": processor(),
         }
@@ -79,6 +98,9 @@ class Record:
 
 def train(runs: Sequence[Run], record: Record) -> None:
     """Bring all runs to their end, one per core at a time."""
+    for run in runs:
+        if not record.of(run):
+            run.require_same()
     cores: SimpleQueue[int] = SimpleQueue()
     allowed = sorted(os.sched_getaffinity(0))
     for core in allowed:

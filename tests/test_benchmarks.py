@@ -4,12 +4,13 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import tyro
 
-from sparl.cli import Train
+from sparl.cli import parse
+from sparl.config import Config
 from sparl.methods import resolve
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -70,6 +71,20 @@ def test_a_record_may_be_shared(tmp_path, monkeypatch):
     assert sorted(json.loads((tmp_path / "record.json").read_text())) == names
 
 
+def test_a_folder_of_other_settings_is_refused(tmp_path):
+    cell = ("--maps", "3m", "--algorithms", "qmix", "--seeds", 1, "--total-steps", 5)
+    cell += ("--methods", "mast", "--record", tmp_path / "record.json")
+    finished(tmp_path, "qmix-3m-mast-0-5", 0.5)
+    config = resolve(Config(env="smax:3m", total_steps=5))
+    for omega, code in ((100.0, 0), (10.0, 1)):
+        (tmp_path / "record.json").unlink(missing_ok=True)
+        target = replace(config.target, omega=omega)
+        replace(config, target=target).save(tmp_path / "qmix-3m-mast-0-5" / "config.json")
+        done = matrix("--folder", tmp_path, *cell)
+        assert done.returncode == code, done.stderr
+    assert "is a run with other settings than `sparl train --algorithm=qmix" in done.stderr
+
+
 def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     script = importlib.import_module("matrix")
@@ -79,7 +94,7 @@ def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
     configs = {}
     for name, command in commands.items():
         assert command[1:4] == ["-m", "sparl.cli", "train"]
-        configs[name] = resolve(tyro.cli(Train, args=command[4:]).settings)
+        configs[name] = resolve(parse(command[3:]).settings)
     changed = configs["qmix-2s3z-mast-target.operator-double_q-0-5"]
     assert (changed.method, changed.target.operator, changed.total_steps) == ("mast", "double_q", 5)
 

@@ -148,18 +148,34 @@ class _Console(Console):
         raise  # noqa: PLE0704  (rich calls this while it handles the error)
 
 
+def parse(argv: Sequence[str]) -> Any:
+    """What the flags of a command say, which are defaults but for those in `argv`.
+
+    Args:
+        argv: The command's name, and flags.
+
+    Returns:
+        A `Train`, `Resume`, `Eval`, `Inspect`, `Flops` or `Info`.
+
+    Raises:
+        SystemExit: If the flags are not the command's; what is wrong has been printed.
+        InputError: If there is no such algorithm, or a `--config` will not do.
+    """
+    command, *args = argv
+    flags, _ = COMMANDS[command]
+    return tyro.cli(
+        flags,
+        prog=f"sparl {command}",
+        args=args,
+        default=_train_defaults(args) if flags is Train else None,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
 def _dispatch(argv: list[str]) -> int:
     if argv and argv[0] in COMMANDS:
-        flags, run = COMMANDS[argv[0]]
-        default = _train_defaults(argv[1:]) if flags is Train else None
-        parsed = tyro.cli(
-            flags,
-            prog=f"sparl {argv[0]}",
-            args=argv[1:],
-            default=default,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        return run(parsed)
+        _, run = COMMANDS[argv[0]]
+        return run(parse(argv))
     if argv in (["--version"], ["-V"]):
         print(f"sparl {sparl.__version__}")
         return 0
