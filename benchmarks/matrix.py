@@ -78,7 +78,10 @@ RECALLED_BUT = (
 )
 """One part changed at a time."""
 
-ABLATION = [Part("qmix", "2s3z", 0.95, RECALLED_BUT, {})]
+ABLATION = [
+    Part("qmix", "2s3z", 0.95, RECALLED_BUT, {}),
+    Part("qmix", "3m", 0.95, RECALLED_BUT, {}),
+]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ MAPS = {
     "3m": EnvSpec(num_agents=3, num_actions=9, obs_dim=30, state_dim=48, episode_limit=60),
     "2s3z": EnvSpec(num_agents=5, num_actions=11, obs_dim=80, state_dim=120, episode_limit=120),
     "3s5z": EnvSpec(num_agents=8, num_actions=14, obs_dim=128, state_dim=216, episode_limit=150),
+    "2c_vs_64zg": EnvSpec(
+        num_agents=2, num_actions=70, obs_dim=332, state_dim=342, episode_limit=400
+    ),
 }
 TARGET = targets.compose(TargetConfig("one_step", "double_q"), gamma=0.99, total_steps=1)
 
@@ -34,6 +37,8 @@ def config_of(sparsity, algorithm="qmix"):
         ("3m", 0.9, (18, 5, 10)),
         ("2s3z", 0.9, (16, 4, 8)),
         ("3s5z", 0.85, (19, 6, 12)),
+        ("2c_vs_64zg", 0.9, (10, 3, 6)),
+        ("2c_vs_64zg", 0.85, (15, 5, 10)),
     ],
 )
 def test_widths_of_the_papers_maps(name, sparsity, widths):
@@ -41,7 +46,9 @@ def test_widths_of_the_papers_maps(name, sparsity, widths):
     assert (network.hidden, network.embed, network.hypernet) == widths
 
 
-@pytest.mark.parametrize(("name", "width"), [("3m", 68), ("2s3z", 56), ("3s5z", 47)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("3m", 68), ("2s3z", 56), ("3s5z", 47), ("2c_vs_64zg", 41)]
+)
 def test_width_of_the_central_mixer(name, width):
     assert fit(MAPS[name], config_of(0.9, "ow-qmix"), TARGET).central_embed == width
 

@@ -1,6 +1,7 @@
 """Everything a run can be told, as frozen dataclasses whose docstrings are the `--help`.
 
-Defaults are those of MAST (Hu et al., NeurIPS 2024) and, where it is silent, of PyMARL.
+Defaults are those of MAST (Hu et al., NeurIPS 2024), but for `target.omega`, and, where it is
+silent, of PyMARL.
 """
 
 import dataclasses
@@ -152,7 +153,7 @@ class WeightingConfig:
     """OW-QMIX and CW-QMIX."""
 
     alpha: float = 0.5
-    """Weight of the errors that do not count in full (0.5 on SMAC for OW, 0.75 for CW)."""
+    """Weight of the errors that do not count in full: their paper's on SMAC, 0.75 for CW."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class ExplorationConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run. Flags left alone take the values of the MAST paper."""
+    """One run. Flags left alone take the values of the MAST paper, but for `target.omega`."""
 
     env: str = "smax:3m"
     """Environment, as INTERFACE:NAME; the interfaces are smax, smac, smacv2, smaclite, pettingzoo,
@@ -302,12 +303,14 @@ FAMILIES = (TEAM, ACTOR_CRITIC, ("comix",))
 def defaults(algorithm: str, method: str | None = None) -> Config:
     """What a run of an algorithm is if nothing else is said.
 
-    For teams this is MAST. For continuous control by one agent it is RLx2 (Tan et al., ICLR 2023)
-    where that is the method, or SET or RigL, which it was compared with, and else DS-TD3 (Sokar et
-    al., IJCAI 2022); by a team FACMAC's settings (Peng et al., NeurIPS 2021) on MuJoCo, with MAST.
+    For teams this is MAST; CW-QMIX weighs errors as its own paper does. For continuous control by one
+    agent it is RLx2 (Tan et al., ICLR 2023) where that is the method, or SET or RigL, which it was
+    compared with, and else DS-TD3 (Sokar et al., IJCAI 2022); by a team FACMAC's settings (Peng et
+    al., NeurIPS 2021) on MuJoCo, with MAST.
     """
     if algorithm not in CONTROL:
-        return Config(algorithm=algorithm, method=method or Config.method)
+        weighting = WeightingConfig(0.75) if algorithm == "cw-qmix" else WeightingConfig()
+        return Config(algorithm=algorithm, method=method or Config.method, weighting=weighting)
     stepwise = Config(
         algorithm=algorithm,
         num_envs=1,
