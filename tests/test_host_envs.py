@@ -246,9 +246,17 @@ def smac_without_game(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["smac:3m", "smacv2:protoss_5_vs_6"])
 def test_starcraft_is_asked_for_and_then_said_to_tell_time(name, smac_without_game, tmp_path):
-    with pytest.raises(InputError, match=r"needs StarCraft II, and .*SC2PATH"):
+    game = tmp_path / "StarCraftII"
+    package = name.partition(":")[0]
+    with pytest.raises(InputError) as refusal:
         envs.make(name)
-    (tmp_path / "StarCraftII").mkdir()
+    said = str(refusal.value)
+    assert f"{game}/Versions and {game}/Maps/SMAC_Maps are not there (set SC2PATH" in said
+    assert f"SC2.4.10.zip -d {tmp_path} && curl -LO https://github.com/oxwhirl/{package}/" in said
+    (game / "Versions").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"SMAC_Maps is not there .*\): curl -LO"):
+        envs.make(name)
+    (game / "Maps" / "SMAC_Maps").mkdir(parents=True)
     env = envs.make(name)
     assert env.spec.num_agents == 2
     assert smac_without_game["continuing_episode"]

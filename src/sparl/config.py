@@ -303,10 +303,10 @@ FAMILIES = (TEAM, ACTOR_CRITIC, ("comix",))
 def defaults(algorithm: str, method: str | None = None) -> Config:
     """What a run of an algorithm is if nothing else is said.
 
-    For teams this is MAST; CW-QMIX weighs errors as its own paper does. For continuous control by one
-    agent it is RLx2 (Tan et al., ICLR 2023) where that is the method, or SET or RigL, which it was
-    compared with, and else DS-TD3 (Sokar et al., IJCAI 2022); by a team FACMAC's settings (Peng et
-    al., NeurIPS 2021) on MuJoCo, with MAST.
+    For teams this is MAST; CW-QMIX weighs errors as its own paper does. For continuous control by
+    one agent it is RLx2 (Tan et al., ICLR 2023) where that is the method, or SET or RigL, which it
+    was compared with, and else DS-TD3 (Sokar et al., IJCAI 2022); by a team FACMAC's settings (Peng
+    et al., NeurIPS 2021) on MuJoCo, with MAST.
     """
     if algorithm not in CONTROL:
         weighting = WeightingConfig(0.75) if algorithm == "cw-qmix" else WeightingConfig()

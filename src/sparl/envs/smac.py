@@ -37,6 +37,19 @@ RACES = {
 """Of each race of SMACv2 the units, their shares, and those that no team is made of alone."""
 
 
+GAME = "https://blzdistsc2-a.akamaihd.net/Linux/SC2.4.10.zip"
+"""StarCraft II for Linux, as MAST has it."""
+
+MAPS = {
+    "smac": ("https://github.com/oxwhirl/smac/releases/download/v0.1-beta1/SMAC_Maps.zip", "Maps"),
+    "smacv2": (
+        "https://github.com/oxwhirl/smacv2/releases/download/maps/SMAC_Maps.zip",
+        "Maps/SMAC_Maps",
+    ),
+}
+"""Maps that each package needs in the game's folder, and where there they are unpacked."""
+
+
 class GameBrokenError(SparlError):
     """The game died within an episode."""
 
@@ -254,11 +267,19 @@ def _protobuf_in_python() -> None:
 
 
 def _require_game(interface: str) -> None:
-    folder = Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
-    if not folder.is_dir():
+    """StarCraft II with the package's maps; both packages find out too late."""
+    game = Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+    archive, inside = MAPS[interface]
+    maps = game / "Maps" / "SMAC_Maps"
+    steps = {
+        game / "Versions": f"curl -O {GAME} && unzip -P iagreetotheeula {Path(GAME).name} "
+        f"-d {game.parent}",
+        maps: f"curl -LO {archive} && unzip SMAC_Maps.zip -d {game / inside}",
+    }
+    if missing := [place for place in steps if not place.is_dir()]:
         raise InputError(
-            f"{interface}: needs StarCraft II, and {folder} does not exist: unpack the game from "
-            "https://github.com/Blizzard/s2client-proto#downloads there (or set SC2PATH to where "
-            "it is), and https://github.com/oxwhirl/smac/releases/download/v0.1-beta1/"
-            f"SMAC_Maps.zip into {folder / 'Maps'}"
+            f"{interface}: needs StarCraft II and SMAC's maps, and "
+            f"{' and '.join(map(str, missing))} {'are' if len(missing) > 1 else 'is'} not there "
+            "(set SC2PATH if the game is elsewhere; its zip is Blizzard's, whose terms the "
+            f"password accepts): {' && '.join(steps[place] for place in missing)}"
         )
