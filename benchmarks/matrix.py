@@ -117,61 +117,64 @@ def cells_of(parts: list[Part], seeds: int, total_steps: int, folder: Path) -> l
     ]
 
 
-def table(
-    parts: list[Part], cells: list[Cell], record: Record
-) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
-    """What is there, as rows to print and as data."""
-    shown, data = [], []
-    for part in parts:
-        found = {
-            method: [
-                result
-                for cell in cells
-                if (cell.part, cell.method) == (part, method) and (result := record.of(cell))
-            ]
-            for method in part.methods
+def rows_of(part: Part, cells: list[Cell], record: Record) -> list[dict[str, Any]]:
+    """What the methods of a part have come to, those that have a run."""
+    found = {
+        method: [
+            result
+            for cell in cells
+            if (cell.part, cell.method) == (part, method) and (result := record.of(cell))
+        ]
+        for method in part.methods
+    }
+    means = {
+        method: statistics.mean(result["win_rate"] for result in results)
+        for method, results in found.items()
+        if results
+    }
+    dense = means.get("dense")
+    return [
+        {
+            "algorithm": part.algorithm,
+            "map": part.map_name,
+            "sparsity": part.sparsity,
+            "method": method,
+            "env_steps": found[method][0]["env_steps"],
+            "win_rates": [result["win_rate"] for result in found[method]],
+            "mean": mean,
+            "percent_of_dense": 100 * mean / dense if dense else None,
+            "paper_percent": part.paper.get(method.removesuffix(OMEGA_10)),
+            "size_ratio": found[method][0]["size_ratio"],
+            "train_flops_ratio": found[method][0]["train_flops_ratio"],
+            "env_steps_per_second": [
+                result["env_steps_per_second"]
+                for result in found[method]
+                if "env_steps_per_second" in result
+            ],
         }
-        means = {
-            method: statistics.mean(result["win_rate"] for result in results)
-            for method, results in found.items()
-            if results
-        }
-        for method, mean in means.items():
-            results = found[method]
-            wins = [result["win_rate"] for result in results]
-            rates = [r["env_steps_per_second"] for r in results if "env_steps_per_second" in r]
-            paper = part.paper.get(method.removesuffix(OMEGA_10))
-            share = 100 * mean / means["dense"] if means.get("dense") else None
-            row = {
-                "algorithm": part.algorithm,
-                "map": part.map_name,
-                "sparsity": part.sparsity,
-                "method": method,
-                "env_steps": results[0]["env_steps"],
-                "win_rates": wins,
-                "mean": mean,
-                "percent_of_dense": share,
-                "paper_percent": paper,
-                "size_ratio": results[0]["size_ratio"],
-                "train_flops_ratio": results[0]["train_flops_ratio"],
-                "env_steps_per_second": rates,
-            }
-            data.append(row)
-            shown.append(
-                {
-                    "cell": f"{part.algorithm} {part.map_name} {part.sparsity:g}",
-                    "method": method,
-                    "win rates": " ".join(f"{rate:.3f}" for rate in wins),
-                    "mean": f"{mean:.3f}",
-                    "std": f"{statistics.stdev(wins):.3f}" if len(wins) > 1 else "",
-                    "% of dense": "" if share is None else f"{share:.1f}",
-                    "paper": "" if paper is None else f"{paper:.1f}",
-                    "size": f"{row['size_ratio']:.4f}",
-                    "FLOPs": f"{row['train_flops_ratio']:.4f}",
-                    "env steps/s": f"{statistics.median(rates):.0f}" if rates else "",
-                }
-            )
-    return shown, data
+        for method, mean in means.items()
+    ]
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row as it is printed."""
+
+    def number(value: float | None, form: str) -> str:
+        return "" if value is None else f"{value:{form}}"
+
+    wins, rates = row["win_rates"], row["env_steps_per_second"]
+    return {
+        "cell": f"{row['algorithm']} {row['map']} {row['sparsity']:g}",
+        "method": row["method"],
+        "win rates": " ".join(f"{rate:.3f}" for rate in wins),
+        "mean": number(row["mean"], ".3f"),
+        "std": number(statistics.stdev(wins) if len(wins) > 1 else None, ".3f"),
+        "% of dense": number(row["percent_of_dense"], ".1f"),
+        "paper": number(row["paper_percent"], ".1f"),
+        "size": number(row["size_ratio"], ".4f"),
+        "FLOPs": number(row["train_flops_ratio"], ".4f"),
+        "env steps/s": number(statistics.median(rates) if rates else None, ".0f"),
+    }
 
 
 def main() -> None:
@@ -197,10 +200,11 @@ def main() -> None:
     record = Record(args.record)
     if not args.no_train:
         train(cells, record)
-    shown, data = table(parts, cells, record)
-    if not shown:
+    rows = [row for part in parts for row in rows_of(part, cells, record)]
+    if not rows:
         parser.error(f"{args.record} has no finished run yet")
-    report("win rates are means of the last 20 evaluations", shown, {"rows": data}, args.json)
+    title = "win rates are means of the last 20 evaluations"
+    report(title, [shown(row) for row in rows], {"rows": rows}, args.json)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,8 @@ def make(name: str) -> Parallel:
     require("pettingzoo", "pettingzoo", "pip install mpe2")
     package = module_name.partition(".")[0]
     around = require(package, "pettingzoo", f"pip install {package}")
-    inside = [f"{package}.{module.name}" for module in pkgutil.iter_modules(around.__path__)]
+    names = [module.name for module in pkgutil.iter_modules(around.__path__)]
+    inside = [f"{package}.{name}" for name in names if not name.startswith("_")]
     if module_name.count(".") == 1 and module_name not in inside:
         raise unknown_name("PettingZoo module", module_name, inside)
     module = require(module_name, "pettingzoo", f"choose another one of {package}")
