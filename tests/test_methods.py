@@ -26,6 +26,16 @@ def test_another_method_keeps_the_settings_that_it_uses():
     assert resolve(with_method(dense, "mast")).sparsity == Config().sparsity
 
 
+def test_algorithms_that_are_what_they_are_by_their_operator_keep_it():
+    own = {"qmix": "soft_mellowmax", "ow-qmix": "double_q", "cw-qmix": "double_q"}
+    for algorithm, operator in own.items():
+        config = defaults(algorithm, "mast")
+        assert resolve(config).target.operator == operator
+        assert resolve(with_method(resolve(defaults(algorithm, "rigl")), "mast")) == resolve(config)
+    papers = replace(defaults("ow-qmix", "mast"), target=TargetConfig(operator="soft_mellowmax"))
+    assert resolve(papers).target.operator == "soft_mellowmax"
+
+
 def test_another_method_of_control_brings_its_own_settings():
     ds = resolve(replace(defaults("td3", "ds"), seed=3, gamma=0.98))
     rlx2 = resolve(with_method(ds, "rlx2"))

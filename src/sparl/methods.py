@@ -250,12 +250,16 @@ def _with(config: Config, setting: str, value: Any) -> Config:
 
 
 def _operator(algorithm: str, method: Method) -> str:
-    """RES, TD3 and SAC are algorithms by their operator, which no method replaces.
+    """RES, weighted QMIX, TD3 and SAC are algorithms by their operator, which no method replaces.
 
-    COMIX has the maximum in place of double Q-learning.
+    MAST's would have weighted QMIX bootstrap from the largest values of its unrestricted agents,
+    which say nothing of which action is best (docs/algorithms.md). COMIX has the maximum in place
+    of double Q-learning.
     """
     if algorithm in ACTOR_CRITIC:
         return FROM_METHOD
+    if algorithm in _CENTRAL:
+        return "double_q"
     if algorithm == "comix" and method.operator == "double_q":
         return "max"
     return SUBSPACE_SOFTMAX if algorithm == "res" else method.operator

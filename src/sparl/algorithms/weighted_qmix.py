@@ -56,8 +56,8 @@ class WeightedQMix(Agents):
         """Weighted squared TD error of `Q_tot` plus squared TD error of `Q*`, means over steps.
 
         Both are regressed to the same target, the value of the unrestricted target networks where
-        QMIX's agents act greedily, or, with MAST's operators, of
-        their Soft Mellowmax (Hu et al. (2024), algorithm 3).
+        QMIX's agents act greedily, or, with another operator than double Q-learning, of what that
+        makes of the unrestricted agents' values (with Soft Mellowmax: Hu et al. (2024), alg. 3).
 
         Args:
             weights: Bound online weights, differentiated.
