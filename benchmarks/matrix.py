@@ -76,7 +76,7 @@ RECALLED_BUT = (
     "rlx2",
     "rigl",
 )
-"""One part changed at a time."""
+"""That with one part changed at a time, and what it is compared with."""
 
 ABLATION = [
     Part("qmix", "2s3z", 0.95, RECALLED_BUT, {}),

@@ -36,6 +36,11 @@ def test_algorithms_that_are_what_they_are_by_their_operator_keep_it():
     assert resolve(papers).target.operator == "soft_mellowmax"
 
 
+def test_weighted_qmix_weighs_errors_as_its_paper_does():
+    own = {name: defaults(name).weighting.alpha for name in ("ow-qmix", "cw-qmix")}
+    assert own == {"ow-qmix": 0.5, "cw-qmix": 0.75}
+
+
 def test_another_method_of_control_brings_its_own_settings():
     ds = resolve(replace(defaults("td3", "ds"), seed=3, gamma=0.98))
     rlx2 = resolve(with_method(ds, "rlx2"))
