@@ -49,9 +49,11 @@ def test_finished_runs_are_recorded_and_compared_with_dense(tmp_path):
     for text in ("0.600 0.700", "0.650", "0.071", "76.5", "100.9"):
         assert text in done.stdout
     rows = json.loads(done.stdout.splitlines()[-1])["rows"]
-    (row,) = (row for row in rows if row["method"] == "mast")
-    assert row["win_rates"] == pytest.approx([0.6, 0.7])
-    assert row["percent_of_dense"] == pytest.approx(100 * 0.65 / 0.85)
+    by_method = {row["method"]: row for row in rows}
+    assert by_method["mast"]["win_rates"] == pytest.approx([0.6, 0.7])
+    assert by_method["mast"]["percent_of_dense"] == pytest.approx(100 * 0.65 / 0.85)
+    assert by_method["mast --target.omega 10"]["paper_percent"] == 100.9
+    assert by_method["dense"]["paper_percent"] is None
     others = json.loads((tmp_path / "record.json").read_text())
     assert len(others) == 16
     assert others["qmix-3m-mast-0-5"]["curve"] == [[5, 0.6]]
