@@ -192,6 +192,7 @@ def test_time_bootstraps_by_the_smac_interface_and_defeat_does_not():
         ("smaclite:2s3z", "github.com/uoe-agents/smaclite.git"),
         ("smaclite:3m", "unknown SMAClite map '3m'"),
         ("pettingzoo:simple_spred_v3", "did you mean 'mpe2.simple_spread_v3'"),
+        ("pettingzoo:_mpe_utils", "unknown PettingZoo module"),
         ("pettingzoo:no_such_package.env", "pip install no_such_package"),
         ("pettingzoo:mpe2.all_modules", "no `parallel_env`"),
         ("lbf:Foraging-8x8-2p-3f-v9", "did you mean 'Foraging-8x8-2p-3f-v3'"),
