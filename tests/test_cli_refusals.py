@@ -75,6 +75,18 @@ REFUSED = {
     "tiny, none absent": ("--method tiny --sparsity 0", "sparsity 0 leaves none absent"),
     "window of uniform": ("--method set --replay.window 50", "choose --replay.kind dual"),
     "interval of static": ("--method static --topology.interval 9", "topology.kind set or rigl"),
+    "discrete actions": (
+        "--algorithm td3 --env gym:CartPole-v1",
+        "action space Discrete(2): actor-critic algorithms need a continuous one",
+    ),
+    "a robot that there is not": (
+        "--algorithm sac --env gym:HalfCheeta-v5",
+        "did you mean 'HalfCheetah-v5'",
+    ),
+    "a team for one agent": (
+        "--algorithm td3 --env smax:3m",
+        "is an environment of a team with discrete actions, and td3 is for continuous control",
+    ),
     "no file": ("--config missing.json", "cannot read missing.json: No such file or directory"),
 }
 
@@ -122,6 +134,7 @@ def test_bad_config_is_refused(text, words, run, tmp_path):
         ("--sparsity 0.5", "usage: sparl COMMAND"),
         (f"flops {DIMS} --sparsity 1", "sparsity must lie in [0, 1), got 1.0"),
         (f"flops {DIMS} --algorithm qmax", "unknown algorithm 'qmax': did you mean 'qmix'"),
+        ("flops --algorithm td3", "those of td3 are shown at the end of a run"),
         ("flops --obs-dim 30", "pass --state-dim, --num-actions, --num-agents"),
         ("flops --obs-dim -1 --state-dim 1 --num-actions 1 --num-agents 1", "got -1"),
         ("eval run --episodes 0", "episodes must be at least 1, got 0"),

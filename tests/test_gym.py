@@ -1,5 +1,8 @@
 """Gymnasium's environments as the learner sees them."""
 
+import sys
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -72,8 +75,9 @@ def test_names_that_will_not_do(name, match):
 @pytest.mark.parametrize(
     ("views", "actions", "match"),
     [
-        (VECTOR, spaces.Box(-np.inf, np.inf, (2,)), "must be a vector with finite bounds; wrap"),
-        (VECTOR, spaces.Box(-1, 1, (2, 2)), "must be a vector with finite bounds; wrap"),
+        (VECTOR, spaces.Box(-np.inf, np.inf, (2,)), "floats with finite bounds; .*TransformAction"),
+        (VECTOR, spaces.Box(-1, 1, (2, 2)), "floats with finite bounds; .*TransformAction"),
+        (VECTOR, spaces.Box(0, 9, (2,), np.uint8), "floats with finite bounds; .*TransformAction"),
         (spaces.Box(0, 255, (8, 8, 3)), spaces.Box(-1, 1, (2,)), "do not see images or dict"),
         (spaces.Dict(x=VECTOR), spaces.Box(-1, 1, (2,)), "do not see images or dict"),
     ],
@@ -81,6 +85,26 @@ def test_names_that_will_not_do(name, match):
 def test_spaces_that_will_not_do(views, actions, match):
     with pytest.raises(InputError, match=match):
         Gym(Spaces(views, actions), "gym:it")
+
+
+def test_a_module_of_ones_own_wraps_what_will_not_do_as_it_is(tmp_path, monkeypatch):
+    """As errors say, and the docs."""
+    docs = (Path(__file__).parent.parent / "docs" / "environments.md").read_text()
+    (listing,) = (part for part in docs.split("```python\n")[1:] if "gymnasium.register" in part)
+    (tmp_path / "bounded.py").write_text(listing.partition("```")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    env = envs.make("gym:bounded:Bounded-v0")
+    assert (env.spec.action_dim, env.spec.episode_limit) == (1, 200)
+    env.reset(0)
+    assert np.isfinite(env.step(np.ones(1)).obs).all()
+    env.close()
+
+
+def test_mujoco_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(InputError, match=r"pip install 'sparl\[mujoco\]'"):
+        envs.make("gym:HalfCheetah-v5")
 
 
 def test_mujoco_warns_and_leaves_no_file(tmp_path, monkeypatch, caplog):

@@ -20,7 +20,7 @@ from rich.console import Console
 import sparl
 from sparl import methods
 from sparl.compute import native
-from sparl.config import FAMILIES, Config, defaults
+from sparl.config import CONTROL, FAMILIES, Config, defaults
 from sparl.errors import InputError, SparlError, unknown_name
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
@@ -259,6 +259,11 @@ def _flops(flags: Flops) -> int:
                 "--paper prints the paper's own maps and sparsities: leave out the other flags"
             )
         return _show(paper_table.compare(), flags.json, paper_table.comparison_table)
+    if flags.algorithm in CONTROL:
+        raise InputError(
+            f"flops counts teams with discrete actions; those of {flags.algorithm} are shown at "
+            "the end of a run, and are in its result.json"
+        )
     names = ("obs_dim", "state_dim", "num_actions", "num_agents")
     dims = {name: getattr(flags, name) for name in names}
     needed = [name for name in names if (flags.algorithm, name) != ("vdn", "state_dim")]

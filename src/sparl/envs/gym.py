@@ -10,12 +10,14 @@ from gymnasium import error as gym_error
 from gymnasium.spaces import Box
 
 from sparl.envs.base import TimeStep
+from sparl.envs.requirements import look_in_current_folder
 from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec
 
 WITHOUT_LIMIT = 1000
 """Longest episode of an environment that has no time limit of its own."""
 NOTHING = np.zeros(0, np.float32)
+REGISTERED = "Register what is wrapped in a module of your own, and pass gym:MODULE:NAME"
 
 
 class Gym:
@@ -37,15 +39,18 @@ class Gym:
                 f"{name} has the action space {actions}: actor-critic algorithms need a continuous "
                 "one, a Box; for discrete actions choose another environment"
             )
-        if len(actions.shape) != 1 or not np.isfinite([actions.low, actions.high]).all():
+        floats = np.issubdtype(actions.dtype, np.floating)
+        finite = np.isfinite([actions.low, actions.high]).all()
+        if len(actions.shape) != 1 or not floats or not finite:
             raise InputError(
-                f"{name} has the action space {actions}: it must be a vector with finite bounds; "
-                "wrap it in gymnasium.wrappers.RescaleAction or FlattenAction"
+                f"{name} has the action space {actions}: it must be a vector of floats with finite "
+                f"bounds; gymnasium.wrappers.TransformAction makes one. {REGISTERED}"
             )
         if not isinstance(views, Box) or len(views.shape) != 1:
             raise InputError(
                 f"{name} has the observation space {views}: it must be a vector, as networks here "
-                "do not see images or dictionaries; gymnasium.wrappers.FlattenObservation makes one"
+                "do not see images or dictionaries; gymnasium.wrappers.FlattenObservation makes "
+                f"one. {REGISTERED}"
             )
         self._low, self._range = actions.low, actions.high - actions.low
         limit = env.spec.max_episode_steps if env.spec else None
@@ -74,10 +79,13 @@ class Gym:
 def make(name: str) -> Gym:
     """An environment by the name that it is registered by, e.g. `"HalfCheetah-v5"`.
 
+    One that a module registers when it is imported is named `"MODULE:NAME"`.
+
     Raises:
         InputError: If there is none, it cannot be made, or its spaces will not do.
     """
     called = f"gym:{name}"
+    look_in_current_folder()
     try:
         if ".mujoco." in str(getattr(gymnasium.registry.get(name), "entry_point", "")):
             import_module("mujoco").set_mju_user_warning(warn)

@@ -2,12 +2,11 @@
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from sparl.envs.base import HostEnv, JaxEnv
-from sparl.envs.requirements import is_absent
+from sparl.envs.requirements import is_absent, look_in_current_folder
 from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec, EnvSpec
 
@@ -30,8 +29,7 @@ def _own(name: str) -> Env:
         raise InputError(
             f"an environment of your own is named python:MODULE:NAME, got 'python:{name}'"
         )
-    if "" not in sys.path:  # Where an installed command has its own folder in its place.
-        sys.path.insert(0, "")
+    look_in_current_folder()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

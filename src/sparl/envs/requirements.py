@@ -1,6 +1,7 @@
 """Modules that only some environments need."""
 
 import importlib
+import sys
 from types import ModuleType
 
 from sparl.errors import InputError
@@ -28,6 +29,15 @@ def require(module: str, interface: str, install: str) -> ModuleType:
             f"{interface}: {module} is installed, but cannot be imported: {error}. Install what it "
             "lacks"
         ) from error
+
+
+def look_in_current_folder() -> None:
+    """Let modules of the current folder be found by an installed command, too.
+
+    It has its own folder in the place where `python` has the current one.
+    """
+    if "" not in sys.path:
+        sys.path.insert(0, "")
 
 
 def is_absent(module: str, error: ImportError) -> bool:
