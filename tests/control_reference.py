@@ -61,8 +61,9 @@ def draw(params, obs, noise):
     mean, log_std = np.split(mlp(params["actor"], obs), 2)
     std = np.exp(np.clip(log_std, -20, 2))
     raw = mean + std * noise
-    density = np.exp(-0.5 * ((raw - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
-    return np.tanh(raw), np.sum(np.log(density) - np.log(1 - np.tanh(raw) ** 2))
+    density = np.exp(-0.5 * noise**2) / (std * np.sqrt(2 * np.pi))
+    # The derivative of tanh is one over the square of cosh.
+    return np.tanh(raw), np.sum(np.log(density) + 2 * np.log(np.cosh(raw)))
 
 
 def sac_target(params, old, step, noise, way_noise, *, rewards, gamma=0.99):

@@ -351,3 +351,8 @@ def test_flops_of_control_by_hand():
     widths["actor"] = (3, 4, 4, 4)
     sac = account_actor_critic("sac", obs_dim=3, action_dim=2, hidden=4, densities=ones).dense
     assert sac.train_flops == 2 * (4 + 3) * forward("critic1") + (1 + 3) * forward("actor")
+    # The entropies of two more states.
+    three = account_actor_critic(
+        "sac", obs_dim=3, action_dim=2, hidden=4, densities=ones, rewards=3
+    ).dense
+    assert three.train_flops == sac.train_flops + 2 * forward("actor")

@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,29 @@ def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
         configs[name] = resolve(parse(command[3:]).settings)
     changed = configs["qmix-2s3z-mast-target.operator-double_q-0-5"]
     assert (changed.method, changed.target.operator, changed.total_steps) == ("mast", "double_q", 5)
+
+
+def test_every_cell_of_control_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    script = importlib.import_module("control_returns")
+    given = {"total_steps": 30_000, "folder": tmp_path, "seeds": 2}
+    methods = ["dense", "static", "ds", "rlx2", script.RLX2_DENSE]
+    asked = Namespace(envs=["gym:Hopper-v5"], algorithms=["td3", "sac"], methods=methods, **given)
+    team = Namespace(
+        envs=["mamujoco:Humanoid-9|8"], algorithms=["comix"], methods=["mast", "rigl"], **given
+    )
+    cells = [*script.cells_of(asked), *script.cells_of(team)]
+    configs = {cell.folder: resolve(parse(cell.command()[3:]).settings) for cell in cells}
+    assert len(configs) == 2 * (5 * 2 + 2)
+    learned = {
+        cell.method: (own.replay.batch_size, own.optimizer.lr, own.control.weight_decay)
+        for cell, own in zip(cells, configs.values(), strict=True)
+    }
+    assert learned[script.RLX2_DENSE] == learned["rlx2"] == (256, 3e-4, 0.0)
+    assert learned["dense"] == learned["static"] == learned["ds"] == (100, 1e-3, 2e-4)
+    assert script.twin_of("td3", "rlx2 --sparsity 0.98") == script.RLX2_DENSE
+    assert script.twin_of("sac", script.RLX2_DENSE) == script.RLX2_DENSE
+    assert script.twin_of("comix", "rigl") == script.twin_of("td3", "ds") == "dense"
 
 
 def test_control_is_compared_by_returns_and_by_the_area_under_the_curve(tmp_path):

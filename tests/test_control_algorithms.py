@@ -79,15 +79,18 @@ def run(algorithm, name, pair, batch, rewards):
     return value, jax.tree.map(np.asarray, gradient), others
 
 
+# As it is, with noise that is mostly clipped, and with actions that are.
+@pytest.mark.parametrize(("std", "clip"), [(0.2, 0.5), (5.0, 0.5), (5.0, 3.0)])
 @pytest.mark.parametrize("rewards", [1, 2, 3])
-def test_td3_critics(batch, rewards):
-    algorithm = Td3(SPEC, ControlConfig(), 8, 0.99)
+def test_td3_critics(batch, rewards, std, clip):
+    config = ControlConfig(target_noise=std, noise_clip=clip)
+    algorithm = Td3(SPEC, config, 8, 0.99)
     pair, (params, old) = trees(algorithm)
     found, gradient, others = run(algorithm, "critic_loss", pair, batch, rewards)
-    noise = np.asarray(0.2 * jax.random.normal(KEY, (2, B)), float)
+    noise = np.asarray(std * jax.random.normal(KEY, (2, B)), float)
     steps = steps_of(batch)
     targets = [
-        reference.td3_target(old, step, noise[:, b], rewards=rewards)
+        reference.td3_target(old, step, noise[:, b], rewards=rewards, clip=clip)
         for b, step in enumerate(steps)
     ]
     close(found, reference.critic_loss(params, steps, targets))
@@ -151,6 +154,21 @@ def test_sac_actor_and_temperature(batch):
     close(found, actor(params) + price(params))
     names = ("actor", "temperature")
     check_gradient(gradient, params, names, lambda p: actor(p) + price(p))
+
+
+@pytest.mark.parametrize("log_std", [9.0, -9.0, -50.0])
+def test_sac_spread_is_clipped(log_std):
+    algorithm = Sac(SPEC, 8, 0.99)
+    (tree, _), (params, _) = trees(algorithm)
+    for each in (tree, params):
+        each["actor"]["2"]["b"] = np.array([0.3, -0.2, log_std, log_std - 1], np.float32)
+    obs = np.ones((5, B), np.float32)
+    action, log_density = algorithm.sample(jax.tree.map(jnp.asarray, tree), jnp.asarray(obs), KEY)
+    noise = np.asarray(jax.random.normal(KEY, (2, B)), float)
+    for b in range(B):
+        expected, density = reference.draw(params, obs[:, b], noise[:, b])
+        np.testing.assert_allclose(action[:, b], expected, atol=1e-5)
+        np.testing.assert_allclose(log_density[b], density, rtol=1e-4)
 
 
 def test_sac_density_far_out_is_finite():

@@ -11,6 +11,7 @@ import pytest
 
 from learners import assert_agree
 from sparl import compute
+from sparl.algorithms import CRITICS
 from sparl.compute import native
 from sparl.config import defaults
 from sparl.methods import resolve
@@ -27,7 +28,8 @@ FORMS = ["masked", pytest.param("sparse", marks=needs_kernels)]
 
 def config_of(algorithm, method, form="masked", interval=4, tau=0.005, **settings):
     config = defaults(algorithm, method)
-    topology = {} if method == "dense" else {"interval": interval, "fraction": 0.3}
+    fixed = method in ("dense", "static")
+    topology = {} if fixed else {"interval": interval, "fraction": 0.3}
     if config.topology.distribution == "lambda":
         topology["lambdas"] = "1.2,4"
     return resolve(
@@ -68,6 +70,7 @@ def ring_of(program):
         final=(steps % 10 == 9)[None, None],
     )
     ring = program.init(program.seeds).ring
+    rows = rows._replace(greedy=rows.greedy[..., : ring.rows.greedy.shape[-1]])
     insert = jax.vmap(transitions.insert)
     return insert(ring, jax.tree.map(jnp.asarray, rows), jnp.full((1, 1), 299, jnp.int32))
 
@@ -114,6 +117,30 @@ def test_kernels_learn_what_masks_do(algorithm, method):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("algorithm", ["td3", "sac"])
+def test_links_that_are_fixed_stay_and_alone_have_weights(algorithm, form):
+    program = program_of(algorithm, "static", form)
+    begun = program.init(program.seeds).learner
+    before = plain(program, begun)
+    learner, metrics = learn(program, begun, 8)
+    assert metrics.bad_update.item() == -1
+    after = plain(program, learner)
+    assert program.cadence.evolve is None
+    assert program.cadence.prune is None
+    masks = by_name(before.topology)
+    assert set(masks) == {f"{net}/{i}/w" for net in ("actor", *CRITICS) for i in range(3)}
+    for name, mask in masks.items():
+        assert mask.any()
+        assert mask.all() == name.endswith("/2/w")  # Hidden layers alone lack links.
+        np.testing.assert_array_equal(by_name(after.topology)[name], mask)
+        old, new = by_name(before.params)[name], by_name(after.params)[name]
+        assert (new != old)[mask].any()
+        assert not new[~mask].any()
+        if name in by_name(after.target_params):
+            assert not by_name(after.target_params)[name][~mask].any()
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("algorithm", "method"), CELLS)
 def test_links_move_and_keep_their_number(algorithm, method, form):
     program = program_of(algorithm, method, form)
@@ -143,6 +170,30 @@ def test_links_move_and_keep_their_number(algorithm, method, form):
         learner, _ = learn(program, learner, 3)
         again, _ = evolve(program, learner)
         assert (by_name(program.to_masked(again).topology)["actor/1/w"] != now["actor/1/w"]).any()
+
+
+def test_ever_fewer_links_move_but_for_ds():
+    """On a cosine over the updates, which begin with the 25,000th of 1M env steps."""
+    for method, shares in (("ds", (0.3, 0.3, 0.3)), ("rigl", (0.3, 0.15, 0.0))):
+        learner = program_of("td3", method)
+        for env_steps, share in zip((25_000, 512_500, 1_000_000), shares, strict=True):
+            begun = learner.init(learner.seeds).learner
+            due = np.ones(1, bool)
+            _, changed = learner.evolve(begun, ring_of(learner), np.int32(env_steps), due)
+            assert changed["fraction"].item() == pytest.approx(share, abs=1e-6)
+
+
+def test_no_more_is_kept_than_is_needed():
+    program = program_of("td3", "ds", total_steps=25_100)
+    kept = jax.eval_shape(program.init, program.seeds).ring.rows
+    assert kept.reward.shape == (1, 1, 401)  # The replay's capacity, and what is seen now.
+    assert kept.greedy.shape[-1] == 0
+    assert jax.eval_shape(program_of("td3", "rlx2").init, program.seeds).ring.rows.greedy.shape[-1]
+    large = dataclasses.replace(config_of("td3", "ds"), total_steps=25_100)
+    large = dataclasses.replace(large, replay=dataclasses.replace(large.replay, capacity=1_000_000))
+    program = build(resolve(large))
+    rows = jax.eval_shape(program.init, program.seeds).ring.rows.reward.shape[-1]
+    assert rows == 2 * (25_100 + 10) + 1
 
 
 def test_ds_takes_its_step_and_then_moves_links_and_rigl_moves_links_instead():

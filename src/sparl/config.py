@@ -134,7 +134,7 @@ class ControlConfig:
     noise_clip: float = 0.5
     """TD3: its largest magnitude."""
     least: int = 100_000
-    """Dynamic replay: steps that are never discarded (RLx2)."""
+    """Dynamic replay: nothing is discarded while there are no more steps than this (RLx2)."""
     finish: float = 0.95
     """ds: share of all updates after which the next change of the topology is the last, and only
     drops links (DS-TD3: 925,000 of 975,000); 1 is never."""
@@ -300,6 +300,10 @@ FAMILIES = (TEAM, ACTOR_CRITIC, ("comix",))
 """Algorithms that have settings in common; see `defaults`."""
 
 
+DS_TOPOLOGY = TopologyConfig(interval=1000, fraction=0.05)
+"""How many links DS moves, and when (Sokar et al.)."""
+
+
 def defaults(algorithm: str, method: str | None = None) -> Config:
     """What a run of an algorithm is if nothing else is said.
 
@@ -319,7 +323,14 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
         eval_every=5_000,
         eval_episodes=10,
         topology=TopologyConfig(interval=10_000),
-        replay=ReplayConfig(capacity=1_000_000, batch_size=100, review_interval=10_000),
+        replay=ReplayConfig(
+            capacity=1_000_000,
+            batch_size=100,
+            # MAST's shares of its replay and of its batch.
+            window=20_000,
+            window_batch=25,
+            review_interval=10_000,
+        ),
     )
     if algorithm == "comix":
         return _of_comix(stepwise, method or Config.method)
@@ -333,7 +344,7 @@ def _of_actor_critic(stepwise: Config, method: str) -> Config:
         method=method,
         sparsity=0.5,
         total_steps=1_000_000,
-        topology=TopologyConfig(distribution="lambda", interval=1000, fraction=0.05),
+        topology=dataclasses.replace(DS_TOPOLOGY, distribution="lambda"),
         network=NetworkConfig(hidden=256),
         optimizer=OptimizerConfig(lr=1e-3, eps=1e-8, clip=0.0),
     )
@@ -348,20 +359,22 @@ def _of_actor_critic(stepwise: Config, method: str) -> Config:
         config,
         sparsity=0.9,
         topology=stepwise.topology,
-        replay=dataclasses.replace(config.replay, capacity=capacity, batch_size=256),
+        replay=dataclasses.replace(
+            config.replay, capacity=capacity, batch_size=256, window_batch=64
+        ),
         control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, least=least),
         optimizer=dataclasses.replace(config.optimizer, lr=3e-4),
     )
 
 
 def _of_comix(stepwise: Config, method: str) -> Config:
-    """Links move after as many env steps as MAST's on SMAC; the window is as large a share."""
+    """Links move after as many env steps as MAST's on SMAC, but for DS, which has its own pace."""
     return dataclasses.replace(
         stepwise,
         env="mamujoco:HalfCheetah-2x3",
         method=method,
         sparsity=0.9,
-        replay=dataclasses.replace(stepwise.replay, window=20_000, window_batch=25),
+        topology=DS_TOPOLOGY if method == "ds" else stepwise.topology,
         network=NetworkConfig(hidden=400, embed=64),
         control=ControlConfig(random_steps=10_000, tau=0.001, weight_decay=0.0),
         optimizer=OptimizerConfig(lr=1e-3, eps=0.01, clip=0.5),

@@ -1,4 +1,4 @@
-"""Experience: one ring of episodes, and the rules that draw from it."""
+"""Experience: a ring of episodes, or of single steps (`transitions`), and rules that draw."""
 
 from sparl.replay.batch import Batch, read_batch, to_batch
 from sparl.replay.draw import DRAWS, dual, uniform

@@ -29,7 +29,7 @@ class Row(NamedTuple):
     Attributes:
         obs: float32 `[obs_dim]`.
         action: float32 `[action_dim]`, in [-1, 1]; none at a final row.
-        greedy: What the policy of that moment held for best, likewise.
+        greedy: What the policy of that moment held for best, likewise, or `[0]` where nobody asks.
         reward: float32 scalar.
         terminated: The episode ended in a terminal state at this step.
         final: This is what was seen last; no step begins here.
@@ -89,24 +89,24 @@ Draw = Callable[[Transitions, jax.Array], tuple[jax.Array, jax.Array]]
 """`(ring, key)` to the lanes and the logical rows of the drawn steps, int32 `[B]`."""
 
 
-def empty_row(spec: ControlSpec) -> Row:
-    """A row of zeros of the right shapes and types."""
+def empty_row(spec: ControlSpec, greedy: bool) -> Row:
+    """A row of zeros of the right shapes and types, which keeps the `greedy` action or none."""
     return Row(
         obs=jnp.zeros(spec.obs_dim),
         action=jnp.zeros(spec.action_dim),
-        greedy=jnp.zeros(spec.action_dim),
+        greedy=jnp.zeros(spec.action_dim if greedy else 0),
         reward=jnp.zeros(()),
         terminated=jnp.zeros((), bool),
         final=jnp.zeros((), bool),
     )
 
 
-def init(spec: ControlSpec, *, capacity: int, num_envs: int) -> Transitions:
-    """An empty ring for `capacity` rows, shared out among `num_envs` lanes."""
+def init(spec: ControlSpec, *, capacity: int, num_envs: int, greedy: bool) -> Transitions:
+    """An empty ring for `capacity` rows, shared out among `num_envs` lanes; see `empty_row`."""
     rows = -(-capacity // num_envs) + 1
     return Transitions(
         rows=jax.tree.map(
-            lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), empty_row(spec)
+            lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), empty_row(spec, greedy)
         ),
         added=jnp.zeros(num_envs, jnp.int32),
         live=jnp.zeros(num_envs, jnp.int32),
@@ -182,6 +182,14 @@ def draw_dual(
     from_newest = draw(newest, window_key, window_batch)
     lane, row = map(jnp.concatenate, zip(from_all, from_newest, strict=True))
     return lane, row
+
+
+DRAWS: dict[str, Callable[..., tuple[jax.Array, jax.Array]]] = {
+    "uniform": draw,
+    "dual": draw_dual,
+    "dynamic": draw,
+}
+"""The ways to draw, by kind of replay; what sets `dynamic` apart is what it keeps."""
 
 
 def oldest(ring: Transitions, count: int) -> tuple[Row, jax.Array]:

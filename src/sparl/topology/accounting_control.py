@@ -20,13 +20,15 @@ def account_actor_critic(
     densities: Mapping[str, float],
     hidden: int = 256,
     policy_delay: int = 2,
+    rewards: int = 1,
 ) -> Accounting:
     """Counts the parameters and FLOPs of TD3 or SAC.
 
     An update of the critics is a forward and a backward pass of both, worth three forward passes
-    each, and a forward pass of the target critics and of the actor whose action they value. An
-    update of the actor, one in `policy_delay` with TD3, is the same of the actor and of the critics
-    that it goes through: one with TD3, two with SAC.
+    each, and a forward pass of the target critics and of the actor whose action they value; SAC's
+    returns of several rewards take one more of the actor for each state on the way. An update of
+    the actor, one in `policy_delay` with TD3, is the same of the actor and of the critics that it
+    goes through: one with TD3, two with SAC.
 
     Args:
         algorithm: "td3" or "sac".
@@ -35,11 +37,13 @@ def account_actor_critic(
         densities: Fraction of the weights present by layer name.
         hidden: Width of both hidden layers.
         policy_delay: TD3: updates of the critics to one of the actor.
+        rewards: Most rewards of a return.
     """
     td3 = algorithm == "td3"
     share = 1 / policy_delay if td3 else 1
     actor = _layers("actor", obs_dim, hidden, action_dim if td3 else 2 * action_dim)
-    parts = [Part(actor, copies=2 if td3 else 1, passes=1 + 3 * share)]
+    on_the_way = 0 if td3 else rewards - 1
+    parts = [Part(actor, copies=2 if td3 else 1, passes=1 + on_the_way + 3 * share)]
     for i, name in enumerate(("critic1", "critic2")):
         through = 3 * share if i == 0 or not td3 else 0
         critic = _layers(name, obs_dim + action_dim, hidden, 1)

@@ -51,7 +51,8 @@ class ControlPlayer:
         self.act: Any = jax.jit(self._act)
         self.prepare: Any = jax.jit(self._prepare)
         self._spec, self._algorithm, self._config = spec, algorithm, config
-        self._row = jax.eval_shape(lambda: empty_row(spec))
+        dynamic = config.replay.kind == "dynamic"
+        self._row = jax.eval_shape(lambda: empty_row(spec, greedy=dynamic))
 
     def memory(self) -> tuple:
         """None."""
@@ -123,7 +124,8 @@ class ControlRecorder:
         every = np.arange(len(count))
         rows.obs[every, count] = envs.seen.obs
         rows.action[every, count] = acts.actions
-        rows.greedy[every, count] = acts.greedy
+        kept = rows.greedy.shape[-1]
+        rows.greedy[every, count] = acts.greedy[:, :kept]
 
     def stepped(
         self, k: int, envs: HostEnvs, acts: Acts, ended: np.ndarray, lost: np.ndarray

@@ -101,7 +101,10 @@ def _program(
     )
     last = None if pruned else _last_change(config)
     fewer = jax.tree.map(partial(_fewer, config.topology.fraction), params, counts)
-    seeds = config.num_seeds
+    seeds, dynamic = config.num_seeds, config.replay.kind == "dynamic"
+    # There are no more rows than steps, the last chunk whole, and ends of as many episodes.
+    most = 2 * (config.total_steps + config.num_envs * config.chunk)
+    capacity = min(config.replay.capacity, most)
 
     def from_masked(state: LearnerState) -> LearnerState:
         return learner.to_sparse(state, counts) if form == "sparse" else state
@@ -113,10 +116,10 @@ def _program(
             if config.topology.kind not in WHOLE:
                 key = stream(seed, "topology")
                 masks = random_topology(key, own, config.sparsity, *links)
-        capacity, envs_ = config.replay.capacity, config.num_envs
+        ring = transitions.init(spec, capacity=capacity, num_envs=config.num_envs, greedy=dynamic)
         return TrainState(
             rollout=host.init(stream(seed, "rollout")),
-            ring=transitions.init(spec, capacity=capacity, num_envs=envs_),
+            ring=ring,
             learner=from_masked(learner.init(stream(seed, "learner"), bind(own, masks), masks)),
         )
 
@@ -125,7 +128,6 @@ def _program(
         return transitions.insert(ring, played.rows, played.count)
 
     jit = partial(_jit, seeds)
-    dynamic = config.replay.kind == "dynamic"
     return Program(
         config=config,
         spec=spec,
@@ -203,8 +205,12 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
     interval, fraction = config.topology.interval, config.topology.fraction
     rule, ds = RULES[kind], kind == "ds"
 
+    updates = config.total_steps - settings.random_steps
+
     def share(env_steps: jax.Array) -> jax.Array | float:
-        return fraction if ds else cosine(env_steps / config.total_steps, start=fraction)
+        if ds:
+            return fraction
+        return cosine((env_steps - settings.random_steps) / updates, start=fraction)
 
     follows = max(part.every for part in algorithm.parts)
     target = config.target
@@ -223,7 +229,7 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         fraction=share,
         draw=_draw(config),
         rewards={"one_step": 1, "n_step": target.n, "td_lambda": settings.horizon}[target.kind],
-        delay=round(share_before * (config.total_steps - settings.random_steps)),
+        delay=round(share_before * updates),
         batch_size=config.replay.batch_size,
         tau=settings.tau,
         target_every=follows,
@@ -233,14 +239,10 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
 
 def _draw(config: Config) -> Draw:
     replay = config.replay
+    drawn = partial(transitions.DRAWS[replay.kind], batch_size=replay.batch_size)
     if replay.kind != "dual":
-        return partial(transitions.draw, batch_size=replay.batch_size)
-    return partial(
-        transitions.draw_dual,
-        batch_size=replay.batch_size,
-        window=replay.window,
-        window_batch=replay.window_batch,
-    )
+        return drawn
+    return partial(drawn, window=replay.window, window_batch=replay.window_batch)
 
 
 def _due(
@@ -291,6 +293,7 @@ def _accounting(
             action_dim=spec.action_dim,
             hidden=hidden,
             policy_delay=settings.policy_delay,
+            rewards=config.target.n if config.target.kind == "n_step" else 1,
         )
     training, found = account(densities=wanted), account(densities=densities or wanted)
     sparse = replace(found.sparse, train_flops=training.sparse.train_flops)

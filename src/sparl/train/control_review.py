@@ -23,7 +23,7 @@ class ControlReview:
         algorithm: Whose policy it is.
         batch_size: Steps of a batch.
         threshold: Policy distance above which the oldest steps are discarded.
-        least: Steps that are never discarded.
+        least: Nothing is discarded while the ring has no more rows than this.
     """
 
     algorithm: Control
