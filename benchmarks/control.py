@@ -6,7 +6,8 @@
 
 Programs take turns in one process, so their ratios hold although the machine's speed drifts. Each
 reading is so many chunks as the training loop takes them: actions, env steps, storing, and an
-update for each step, with the next chunk played while the learner learns.
+update for each step, with the next chunk played while the learner learns. To these comes a change
+of the topology, which is timed by itself, shared out among the updates between two of them.
 """
 
 import dataclasses
@@ -77,6 +78,7 @@ class Subject:
         config = dataclasses.replace(config, total_steps=2**30)
         self.chunks = CHUNKS[config.algorithm]
         self.program: Program = build(resolve(config)).compiled()
+        self.steps = self.chunks * config.chunk
         self.rollout, self.ring, self.learner = self.program.init(self.program.seeds)
         while self.ring.size < 2000:
             self.play()
@@ -98,6 +100,17 @@ class Subject:
             assert metrics.bad_update.item() < 0, "a loss was not finite"
         jax.block_until_ready(self.learner)
 
+    def evolve(self) -> float:
+        """Change the topology, where it changes: the seconds that it takes by each update."""
+        interval = self.program.cadence.evolve
+        if interval is None:
+            return 0.0
+        begun = time.perf_counter()
+        due = np.ones(1, bool)
+        self.learner, _ = self.program.evolve(self.learner, self.ring, np.int32(0), due)
+        jax.block_until_ready(self.learner)
+        return (time.perf_counter() - begun) / interval
+
 
 def main() -> None:
     parser = arguments(__doc__, repeats=11)
@@ -111,9 +124,9 @@ def main() -> None:
         for name, subject in subjects.items():
             begun = time.perf_counter()
             subject.train()
+            seconds = (time.perf_counter() - begun) / subject.steps + subject.evolve()
             if repeat:  # The first is a warm-up.
-                steps = subject.chunks * subject.program.config.chunk
-                readings[name].append((time.perf_counter() - begun) / steps * 1e6)
+                readings[name].append(seconds * 1e6)
     rows = []
     for name, own in readings.items():
         dense = readings[f"{name.split()[0]} dense"]

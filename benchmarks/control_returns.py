@@ -9,8 +9,9 @@ r"""Continuous control on MuJoCo, as Sokar et al. compare DS: trains what is mis
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
 added to a record, with the commit and the processor; runs that are recorded are not trained again.
-That is `benchmarks/control_returns.json` if no other is named. Dense runs have DS-TD3's batch,
-learning rate and weight decay, as in its authors' code; rlx2 has RLx2's.
+That is `benchmarks/control_returns.json` if no other is named. `dense` and `static` have DS-TD3's
+batch, learning rate and weight decay, as in its authors' code. `rlx2`, `rigl` and `set` have RLx2's
+and are compared with `RLX2_DENSE`, to be given by --methods in full.
 """
 
 import argparse
@@ -21,6 +22,11 @@ from typing import Any
 
 from report import report
 from runs import Record, Run, train
+
+RLX2_DENSE = "dense --replay.batch-size 256 --optimizer.lr 3e-4 --control.weight-decay 0"
+"""Dense as RLx2 compares with it."""
+DENSE = dict.fromkeys(("set", "rigl", "rlx2", RLX2_DENSE), RLX2_DENSE)
+"""What a method of TD3 and SAC is compared with, if not `dense`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,13 @@ def area(result: dict[str, Any]) -> float:
     return statistics.mean(score for _, score in result["curve"])
 
 
+def twin_of(algorithm: str, method: str) -> str:
+    """The dense method that another one is compared with."""
+    if algorithm == "comix":
+        return "dense"
+    return DENSE.get(method, DENSE.get(method.partition(" ")[0], "dense"))
+
+
 def percent_of_area(own: dict[int, Any], dense: dict[int, Any]) -> float | None:
     """The mean area in percent of dense's, over the seeds of both, where dense's is positive."""
     seeds = own.keys() & dense.keys()
@@ -79,6 +92,8 @@ def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list
     for (group, method), by_seed in found.items():
         results = list(by_seed.values())
         scores = [result["return"] for result in results]
+        twin = twin_of(group[1], method)
+        dense = found.get((group, twin), {})
         row = {
             "env": group[0],
             "algorithm": group[1],
@@ -87,7 +102,7 @@ def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list
             "returns": scores,
             "mean": statistics.mean(scores),
             "best": statistics.mean(max(score for _, score in r["curve"]) for r in results),
-            "percent_of_dense_area": percent_of_area(by_seed, found.get((group, "dense"), {})),
+            "percent_of_dense_area": percent_of_area(by_seed, dense),
             "size_ratio": results[0]["size_ratio"],
             "train_flops_ratio": results[0]["train_flops_ratio"],
             "env_steps_per_second": [r["env_steps_per_second"] for r in results],
@@ -97,7 +112,7 @@ def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list
         shown.append(
             {
                 "cell": f"{group[1]} {group[0]}",
-                "method": method,
+                "method": "dense as RLx2 has it" if method == RLX2_DENSE else method,
                 "returns": " ".join(f"{score:.0f}" for score in scores),
                 "mean": f"{row['mean']:.0f}",
                 "std": f"{statistics.stdev(scores):.0f}" if len(scores) > 1 else "",
