@@ -9,12 +9,13 @@ r"""What an env step of TD3 costs here, in CleanRL and in Stable-Baselines3, tra
     python benchmarks/control_peers.py --sb3 sb3/bin/python --cleanrl cleanrl
 
 Each program trains with two hidden layers of 256 and one update for each env step, twice: the
-difference between a longer and a shorter run has no start and no compilation in it. They take
-turns, so that ratios hold although the machine's speed drifts. RLx2's links move every 10,000
-updates, which is not reached. CleanRL goes with the Gymnasium that it asks for, whose HalfCheetah
-is version 4.
+difference between a longer and a shorter run has no start in it. Nor has it the compilation of
+sparl's, which is kept from a first round, as its seconds vary. They take turns, so that ratios hold
+although the machine's speed drifts. RLx2's links move every 10,000 updates, which is not reached.
+CleanRL goes with the Gymnasium that it asks for, whose HalfCheetah is version 4.
 """
 
+import json
 import os
 import statistics
 import subprocess
@@ -57,22 +58,45 @@ def commands(sb3: Path, cleanrl: Path, env: str, steps: int) -> dict[str, list[s
         "100: sparl, dense": sparl("dense", 100),
         "100: sparl, DS": sparl("ds", 100, "--compute=sparse", "--control.finish=1"),
         "100: CleanRL": clean(100),
-        "100: Stable-Baselines3": stable_baselines(100),
+        "100: SB3": stable_baselines(100),
         "256: sparl, dense": sparl("dense", 256),
         "256: sparl, RLx2": sparl("rlx2", 256, "--compute=sparse"),
         "256: CleanRL": clean(256),
-        "256: Stable-Baselines3": stable_baselines(256),
+        "256: SB3": stable_baselines(256),
     }
 
 
-def seconds(command: list[str], path: str) -> float:
-    """How long a program takes, in a folder of its own."""
+def versions(sb3: Path, cleanrl: Path) -> dict[str, dict[str, str]]:
+    """Of what the others are made of."""
+    names = ("stable-baselines3", "torch", "gymnasium", "mujoco", "numpy")
+    ask = f"""
+import importlib.metadata, json
+found = {{d.name.lower().replace("_", "-"): d.version for d in importlib.metadata.distributions()}}
+print(json.dumps({{name: found[name] for name in {names} if name in found}}))
+"""
+    pythons = {"SB3": sb3, "CleanRL": cleanrl / "venv" / "bin" / "python"}
+    found = {who: json.loads(_said([python, "-c", ask])) for who, python in pythons.items()}
+    found["CleanRL"]["commit"] = _said(["git", "-C", cleanrl, "rev-parse", "--short", "HEAD"])
+    return found
+
+
+def _said(command: list[str | Path]) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def seconds(command: list[str], path: str, compiled: str) -> float:
+    """How long a program takes, in a folder of its own; sparl's is `compiled` in another one."""
+    variables = {
+        "JAX_COMPILATION_CACHE_DIR": compiled,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        **({"PYTHONPATH": path} if path in command[1] else {}),
+    }
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         done = subprocess.run(
             command,
             cwd=folder,
-            env=os.environ | ({"PYTHONPATH": path} if path in command[1] else {}),
+            env=os.environ | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -96,10 +120,14 @@ def main() -> None:
     )
     path = str(args.cleanrl.absolute())
     costs: dict[str, list[float]] = {name: [] for name in few}
-    for _ in range(args.repeats):
-        for name, readings in costs.items():
-            longer, shorter = (seconds(each[name], path) for each in (many, few))
-            readings.append(1e6 * (longer - shorter) / (args.steps[1] - args.steps[0]))
+    with tempfile.TemporaryDirectory() as compiled:
+        for repeat in range(args.repeats + 1):
+            for name, readings in costs.items():
+                if repeat == 0 and "sparl" not in name:
+                    continue  # There is nothing to compile.
+                longer, shorter = (seconds(each[name], path, compiled) for each in (many, few))
+                if repeat:
+                    readings.append(1e6 * (longer - shorter) / (args.steps[1] - args.steps[0]))
     rows, shown = [], []
     for name, readings in costs.items():
         batch = name.split(":")[0]
@@ -115,7 +143,8 @@ def main() -> None:
                 "sparl's dense / this": f"{ratio:.2f}",
             }
         )
-    report(f"TD3 on {args.env}, medians", shown, {"env": args.env, "rows": rows}, args.json)
+    figures = {"env": args.env, "versions": versions(args.sb3, args.cleanrl), "rows": rows}
+    report(f"TD3 on {args.env}, medians", shown, figures, args.json)
 
 
 if __name__ == "__main__":
