@@ -101,7 +101,7 @@ class Subject:
         jax.block_until_ready(self.learner)
 
     def evolve(self) -> float:
-        """Change the topology, where it changes: the seconds that it takes by each update."""
+        """Change the topology, if it ever changes; the seconds that this adds to each update."""
         interval = self.program.cadence.evolve
         if interval is None:
             return 0.0

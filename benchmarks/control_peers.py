@@ -9,8 +9,8 @@ r"""What an env step of TD3 costs here, in CleanRL and in Stable-Baselines3, tra
     python benchmarks/control_peers.py --sb3 sb3/bin/python --cleanrl cleanrl
 
 Each program trains with two hidden layers of 256 and one update for each env step, twice: the
-difference between a longer and a shorter run has no start in it. Nor has it the compilation of
-sparl's, which is kept from a first round, as its seconds vary. They take turns, so that ratios hold
+difference between a longer and a shorter run has no start in it, nor sparl's compilation, whose
+seconds vary: it is kept from a first round. They take turns, so that ratios hold
 although the machine's speed drifts. RLx2's links move every 10,000 updates, which is not reached.
 CleanRL goes with the Gymnasium that it asks for, whose HalfCheetah is version 4.
 """
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from report import arguments, report
 
@@ -67,11 +68,12 @@ def commands(sb3: Path, cleanrl: Path, env: str, steps: int) -> dict[str, list[s
 
 
 def versions(sb3: Path, cleanrl: Path) -> dict[str, dict[str, str]]:
-    """Of what the others are made of."""
+    """What the others are made of."""
     names = ("stable-baselines3", "torch", "gymnasium", "mujoco", "numpy")
     ask = f"""
-import importlib.metadata, json
-found = {{d.name.lower().replace("_", "-"): d.version for d in importlib.metadata.distributions()}}
+import json
+from importlib.metadata import distributions
+found = {{(d.name or "").lower().replace("_", "-"): d.version for d in distributions()}}
 print(json.dumps({{name: found[name] for name in {names} if name in found}}))
 """
     pythons = {"SB3": sb3, "CleanRL": cleanrl / "venv" / "bin" / "python"}
@@ -85,7 +87,7 @@ def _said(command: list[str | Path]) -> str:
 
 
 def seconds(command: list[str], path: str, compiled: str) -> float:
-    """How long a program takes, in a folder of its own; sparl's is `compiled` in another one."""
+    """How long a program takes, in a folder of its own; what JAX compiles is kept in `compiled`."""
     variables = {
         "JAX_COMPILATION_CACHE_DIR": compiled,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -119,6 +121,7 @@ def main() -> None:
         for steps in args.steps
     )
     path = str(args.cleanrl.absolute())
+    figures: dict[str, Any] = {"env": args.env, "versions": versions(args.sb3, args.cleanrl)}
     costs: dict[str, list[float]] = {name: [] for name in few}
     with tempfile.TemporaryDirectory() as compiled:
         for repeat in range(args.repeats + 1):
@@ -143,8 +146,7 @@ def main() -> None:
                 "sparl's dense / this": f"{ratio:.2f}",
             }
         )
-    figures = {"env": args.env, "versions": versions(args.sb3, args.cleanrl), "rows": rows}
-    report(f"TD3 on {args.env}, medians", shown, figures, args.json)
+    report(f"TD3 on {args.env}, medians", shown, figures | {"rows": rows}, args.json)
 
 
 if __name__ == "__main__":

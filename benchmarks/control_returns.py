@@ -10,8 +10,9 @@ r"""Continuous control on MuJoCo, as Sokar et al. compare DS: trains what is mis
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
 added to a record, with the commit and the processor; runs that are recorded are not trained again.
 That is `benchmarks/control_returns.json` if no other is named. `dense` and `static` have DS-TD3's
-batch, learning rate and weight decay, as in its authors' code. `rlx2`, `rigl` and `set` have RLx2's
-and are compared with `RLX2_DENSE`, to be given by --methods in full.
+batch, learning rate and weight decay, as in its authors' code. `rlx2`, `rigl` and `set` of TD3 and
+SAC have RLx2's, and are compared with 'dense --replay.batch-size 256 --optimizer.lr 3e-4
+--control.weight-decay 0', if that is among the methods.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from runs import Record, Run, train
 
 RLX2_DENSE = "dense --replay.batch-size 256 --optimizer.lr 3e-4 --control.weight-decay 0"
 """Dense as RLx2 compares with it."""
-DENSE = dict.fromkeys(("set", "rigl", "rlx2", RLX2_DENSE), RLX2_DENSE)
+TWINS = dict.fromkeys(("set", "rigl", "rlx2", RLX2_DENSE), RLX2_DENSE)
 """What a method of TD3 and SAC is compared with, if not `dense`."""
 
 
@@ -72,7 +73,7 @@ def twin_of(algorithm: str, method: str) -> str:
     """The dense method that another one is compared with."""
     if algorithm == "comix":
         return "dense"
-    return DENSE.get(method, DENSE.get(method.partition(" ")[0], "dense"))
+    return TWINS.get(method, TWINS.get(method.partition(" ")[0], "dense"))
 
 
 def percent_of_area(own: dict[int, Any], dense: dict[int, Any]) -> float | None:

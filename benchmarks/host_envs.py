@@ -1,4 +1,4 @@
-"""What a step of an environment on the host costs: here in turn, in processes, or in threads.
+"""What a step of an environment costs: one after the other here, in processes, or in threads.
 
     python benchmarks/host_envs.py
     python benchmarks/host_envs.py --env gym:Hopper-v5 --json host_envs.json
@@ -51,12 +51,14 @@ def _carry_out(worker: Worker, orders: Sequence[Order]) -> dict[int, Answer]:
 
 
 def cost(play: Play, envs: int, action_dim: int, steps: int) -> float:
-    """Microseconds of a step of one environment, in episodes that have just begun."""
+    """Microseconds of a step of one environment, resets of what has ended included."""
     draws = np.random.default_rng(0).uniform(-1, 1, (steps, envs, action_dim)).astype(np.float32)
     play([Reset(slot, slot) for slot in range(envs)])
     begun = time.perf_counter()
     for actions in draws:
-        play([Act(slot, action) for slot, action in enumerate(actions)])
+        seen = play([Act(slot, action) for slot, action in enumerate(actions)])
+        if ended := [slot for slot, own in seen.items() if own.terminated or own.truncated]:
+            play([Reset(slot, slot) for slot in ended])
     return (time.perf_counter() - begun) / steps / envs * 1e6
 
 

@@ -18,7 +18,7 @@ from sparl.train.checkpoint import CheckpointStore
 from toy import Toy
 
 # Most tests compile for longer than they compute, and XLA's earlier code generator takes half the
-# time. It is read before the first compilation; `XLA_FLAGS= pytest` compiles as for users.
+# time. XLA reads this once, before it first compiles; `XLA_FLAGS= pytest` takes users' generator.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 # Compilation makes the first example of a shape slow.
@@ -48,13 +48,13 @@ def _compiled_once(shared):
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_quickly():
-    """As quickly as XLA can; see `XLA_FLAGS` above."""
+    """Most tests compile for longer than they compute."""
     jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture
 def optimised():
-    """What the test compiles is compiled as for users."""
+    """What the test compiles is optimised as for users; with `XLA_FLAGS=` by their generator."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

@@ -134,7 +134,7 @@ def test_bad_config_is_refused(text, words, run, tmp_path):
         ("--sparsity 0.5", "usage: sparl COMMAND"),
         (f"flops {DIMS} --sparsity 1", "sparsity must lie in [0, 1), got 1.0"),
         (f"flops {DIMS} --algorithm qmax", "unknown algorithm 'qmax': did you mean 'qmix'"),
-        ("flops --algorithm td3", "those of td3 are shown at the end of a run"),
+        ("flops --algorithm td3", "a run of td3 shows its FLOPs at its end"),
         ("flops --obs-dim 30", "pass --state-dim, --num-actions, --num-agents"),
         ("flops --obs-dim -1 --state-dim 1 --num-actions 1 --num-agents 1", "got -1"),
         ("eval run --episodes 0", "episodes must be at least 1, got 0"),

@@ -175,11 +175,11 @@ def test_links_move_and_keep_their_number(algorithm, method, form):
 def test_ever_fewer_links_move_but_for_ds():
     """On a cosine over the updates, which begin with the 25,000th of 1M env steps."""
     for method, shares in (("ds", (0.3, 0.3, 0.3)), ("rigl", (0.3, 0.15, 0.0))):
-        learner = program_of("td3", method)
+        program = program_of("td3", method)
         for env_steps, share in zip((25_000, 512_500, 1_000_000), shares, strict=True):
-            begun = learner.init(learner.seeds).learner
+            begun = program.init(program.seeds).learner
             due = np.ones(1, bool)
-            _, changed = learner.evolve(begun, ring_of(learner), np.int32(env_steps), due)
+            _, changed = program.evolve(begun, ring_of(program), np.int32(env_steps), due)
             assert changed["fraction"].item() == pytest.approx(share, abs=1e-6)
 
 
@@ -376,7 +376,7 @@ def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
     assert found["policy_distance"].item() == pytest.approx(
         squared[~rows.final].mean() / 2, rel=1e-5
     )
-    # There are fewer than are never discarded.
+    # There are no more than `least`.
     assert found["discarded"].item() == 0
     assert after.live.item() == found["steps_kept"].item() == 299
 

@@ -87,7 +87,7 @@ def test_spaces_that_will_not_do(views, actions, match):
         Gym(Spaces(views, actions), "gym:it")
 
 
-def test_a_module_of_ones_own_wraps_what_will_not_do_as_it_is(tmp_path, monkeypatch):
+def test_a_module_of_ones_own_registers_what_it_wraps(tmp_path, monkeypatch):
     """As errors say, and the docs."""
     docs = (Path(__file__).parent.parent / "docs" / "environments.md").read_text()
     (listing,) = (part for part in docs.split("```python\n")[1:] if "gymnasium.register" in part)
@@ -99,6 +99,32 @@ def test_a_module_of_ones_own_wraps_what_will_not_do_as_it_is(tmp_path, monkeypa
     env.reset(0)
     assert np.isfinite(env.step(np.ones(1)).obs).all()
     env.close()
+
+
+BROKEN = """
+import gymnasium
+def it():
+    return 1 / 0
+gymnasium.register("Broken-v0", it)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("nowhere:Bounded-v0", "there is no module 'nowhere': run in the folder that it is in"),
+        ("odd:Bounded-v0", "'odd' raises NameError"),
+        ("broken:Broken-v0", "gym:broken:Broken-v0 raises ZeroDivisionError"),
+        ("broken:Brokn-v0", "did you mean 'Broken-v0'"),
+        (":Pendulum-v1", "'' raises ValueError"),
+    ],
+)
+def test_modules_that_will_not_do(name, match, tmp_path, monkeypatch):
+    (tmp_path / "odd.py").write_text("nothing")
+    (tmp_path / "broken.py").write_text(BROKEN)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=match):
+        envs.make(f"gym:{name}")
 
 
 def test_mujoco_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):

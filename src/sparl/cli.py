@@ -261,8 +261,8 @@ def _flops(flags: Flops) -> int:
         return _show(paper_table.compare(), flags.json, paper_table.comparison_table)
     if flags.algorithm in CONTROL:
         raise InputError(
-            f"flops counts teams with discrete actions; those of {flags.algorithm} are shown at "
-            "the end of a run, and are in its result.json"
+            f"sparl flops is for teams with discrete actions; a run of {flags.algorithm} shows its "
+            "FLOPs at its end, and has them in its result.json"
         )
     names = ("obs_dim", "state_dim", "num_actions", "num_agents")
     dims = {name: getattr(flags, name) for name in names}

@@ -134,7 +134,7 @@ class ControlConfig:
     noise_clip: float = 0.5
     """TD3: its largest magnitude."""
     least: int = 100_000
-    """Dynamic replay: nothing is discarded while there are no more steps than this (RLx2)."""
+    """Dynamic replay: nothing is discarded while no more steps than this are kept (RLx2)."""
     finish: float = 0.95
     """ds: share of all updates after which the next change of the topology is the last, and only
     drops links (DS-TD3: 925,000 of 975,000); 1 is never."""
@@ -326,7 +326,7 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
         replay=ReplayConfig(
             capacity=1_000_000,
             batch_size=100,
-            # MAST's shares of its replay and of its batch.
+            # MAST's shares of a replay of a million and of the batch.
             window=20_000,
             window_batch=25,
             review_interval=10_000,

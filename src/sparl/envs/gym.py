@@ -2,6 +2,7 @@
 
 import logging
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,7 @@ from gymnasium import error as gym_error
 from gymnasium.spaces import Box
 
 from sparl.envs.base import TimeStep
-from sparl.envs.requirements import look_in_current_folder
+from sparl.envs.requirements import import_own
 from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec
 
@@ -85,20 +86,24 @@ def make(name: str) -> Gym:
         InputError: If there is none, it cannot be made, or its spaces will not do.
     """
     called = f"gym:{name}"
-    look_in_current_folder()
+    own, colon, registered = name.rpartition(":")
+    if colon:
+        import_own(own)
+    if find_spec("mujoco"):
+        import_module("mujoco").set_mju_user_warning(warn)
     try:
-        if ".mujoco." in str(getattr(gymnasium.registry.get(name), "entry_point", "")):
-            import_module("mujoco").set_mju_user_warning(warn)
-        env = gymnasium.make(name)
+        env = gymnasium.make(registered)
     except (ImportError, gym_error.DependencyNotInstalled) as error:
         raise InputError(
             f"{called} needs what is not installed: {error}. MuJoCo's environments come with "
             "pip install 'sparl[mujoco]'"
         ) from error
     except (gym_error.UnregisteredEnv, gym_error.NamespaceNotFound) as error:
-        raise unknown_name("environment of Gymnasium", name, gymnasium.registry) from error
+        raise unknown_name("environment of Gymnasium", registered, gymnasium.registry) from error
     except gym_error.Error as error:
         raise InputError(f"{called}: {error}") from error
+    except Exception as error:
+        raise InputError(f"{called} raises {type(error).__name__}: {error}") from error
     return Gym(env, called)
 
 

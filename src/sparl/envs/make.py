@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sparl.envs.base import HostEnv, JaxEnv
-from sparl.envs.requirements import is_absent, look_in_current_folder
+from sparl.envs.requirements import import_own
 from sparl.errors import InputError, unknown_name
 from sparl.spec import ControlSpec, EnvSpec
 
@@ -29,18 +29,7 @@ def _own(name: str) -> Env:
         raise InputError(
             f"an environment of your own is named python:MODULE:NAME, got 'python:{name}'"
         )
-    look_in_current_folder()
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        if not is_absent(module_name, error):
-            raise InputError(f"cannot import {module_name!r}: {error}") from error
-        raise InputError(
-            f"there is no module {module_name!r}: run in the folder that it is in, or put that on "
-            "PYTHONPATH"
-        ) from error
-    except Exception as error:
-        raise InputError(f"{module_name!r} raises {type(error).__name__}: {error}") from error
+    module = import_own(module_name)
     if not hasattr(module, attribute):
         own = [known for known in vars(module) if not known.startswith("_")]
         raise unknown_name(f"name in {module_name}", attribute, own)

@@ -31,13 +31,25 @@ def require(module: str, interface: str, install: str) -> ModuleType:
         ) from error
 
 
-def look_in_current_folder() -> None:
-    """Let modules of the current folder be found by an installed command, too.
+def import_own(name: str) -> ModuleType:
+    """Import a module of the user's, which may lie in the current folder.
 
-    It has its own folder in the place where `python` has the current one.
+    Raises:
+        InputError: If there is none, or importing it raises.
     """
-    if "" not in sys.path:
+    if "" not in sys.path:  # Where an installed command has its own folder in its place.
         sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if not is_absent(name, error):
+            raise InputError(f"cannot import {name!r}: {error}") from error
+        raise InputError(
+            f"there is no module {name!r}: run in the folder that it is in, or put that on "
+            "PYTHONPATH"
+        ) from error
+    except Exception as error:
+        raise InputError(f"{name!r} raises {type(error).__name__}: {error}") from error
 
 
 def is_absent(module: str, error: ImportError) -> bool:

@@ -89,7 +89,7 @@ Draw = Callable[[Transitions, jax.Array], tuple[jax.Array, jax.Array]]
 """`(ring, key)` to the lanes and the logical rows of the drawn steps, int32 `[B]`."""
 
 
-def empty_row(spec: ControlSpec, greedy: bool) -> Row:
+def empty_row(spec: ControlSpec, *, greedy: bool) -> Row:
     """A row of zeros of the right shapes and types, which keeps the `greedy` action or none."""
     return Row(
         obs=jnp.zeros(spec.obs_dim),
@@ -106,7 +106,7 @@ def init(spec: ControlSpec, *, capacity: int, num_envs: int, greedy: bool) -> Tr
     rows = -(-capacity // num_envs) + 1
     return Transitions(
         rows=jax.tree.map(
-            lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), empty_row(spec, greedy)
+            lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), empty_row(spec, greedy=greedy)
         ),
         added=jnp.zeros(num_envs, jnp.int32),
         live=jnp.zeros(num_envs, jnp.int32),

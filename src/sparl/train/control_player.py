@@ -124,7 +124,7 @@ class ControlRecorder:
         every = np.arange(len(count))
         rows.obs[every, count] = envs.seen.obs
         rows.action[every, count] = acts.actions
-        kept = rows.greedy.shape[-1]
+        kept = rows.greedy.shape[-1]  # None where no replay asks for them.
         rows.greedy[every, count] = acts.greedy[:, :kept]
 
     def stepped(

@@ -102,9 +102,9 @@ def _program(
     last = None if pruned else _last_change(config)
     fewer = jax.tree.map(partial(_fewer, config.topology.fraction), params, counts)
     seeds, dynamic = config.num_seeds, config.replay.kind == "dynamic"
-    # There are no more rows than steps, the last chunk whole, and ends of as many episodes.
-    most = 2 * (config.total_steps + config.num_envs * config.chunk)
-    capacity = min(config.replay.capacity, most)
+    # A step is a row and may end an episode, which is one more; the last chunk is whole.
+    rows = 2 * (config.total_steps + config.num_envs * config.chunk)
+    capacity = min(config.replay.capacity, rows)
 
     def from_masked(state: LearnerState) -> LearnerState:
         return learner.to_sparse(state, counts) if form == "sparse" else state
@@ -228,13 +228,19 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         },
         fraction=share,
         draw=_draw(config),
-        rewards={"one_step": 1, "n_step": target.n, "td_lambda": settings.horizon}[target.kind],
+        rewards=_rewards(config),
         delay=round(share_before * updates),
         batch_size=config.replay.batch_size,
         tau=settings.tau,
         target_every=follows,
         trim_every=follows * max(interval // (TRIMS * follows), 1) if ds else None,
     )
+
+
+def _rewards(config: Config) -> int:
+    """Most rewards of a return."""
+    longest = {"one_step": 1, "n_step": config.target.n, "td_lambda": config.control.horizon}
+    return longest[config.target.kind]
 
 
 def _draw(config: Config) -> Draw:
@@ -283,7 +289,7 @@ def _accounting(
             embed=config.network.embed,
             hypernet=config.network.hypernet,
             searched=settings.cem_rounds * settings.cem_samples,
-            steps=settings.horizon if config.target.kind == "td_lambda" else 1,
+            steps=_rewards(config) if config.target.kind == "td_lambda" else 1,
         )
     else:
         account = partial(
@@ -293,7 +299,7 @@ def _accounting(
             action_dim=spec.action_dim,
             hidden=hidden,
             policy_delay=settings.policy_delay,
-            rewards=config.target.n if config.target.kind == "n_step" else 1,
+            rewards=_rewards(config),
         )
     training, found = account(densities=wanted), account(densities=densities or wanted)
     sparse = replace(found.sparse, train_flops=training.sparse.train_flops)

@@ -23,7 +23,8 @@ class ControlReview:
         algorithm: Whose policy it is.
         batch_size: Steps of a batch.
         threshold: Policy distance above which the oldest steps are discarded.
-        least: Nothing is discarded while the ring has no more rows than this.
+        least: Nothing is discarded while the ring has no more rows than this, which the ends of
+            episodes are, too.
     """
 
     algorithm: Control

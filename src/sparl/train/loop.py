@@ -279,11 +279,11 @@ class Run:
         kept = f"{self._last_checkpoint()} stays in {self.folder.path}"
         if self.saved is None:
             kept = "there is no checkpoint yet"
-        clip = "or" if self.config.optimizer.clip else "or an"
+        article = "" if self.config.optimizer.clip else "an "
         raise NotFiniteError(
             f"not finite at update {update} of seed {self.config.seed + seed} (env step "
             f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped; {kept}. "
-            f"A smaller --optimizer.lr {clip} --optimizer.clip may help"
+            f"A smaller --optimizer.lr or {article}--optimizer.clip may help"
         )
 
     def _last_checkpoint(self) -> str:
