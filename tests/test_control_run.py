@@ -280,7 +280,13 @@ class Scripted:
 def test_every_step_is_taken_down_as_it_was(monkeypatch):
     Scripted.episode = -1  # Counts the one that is made for its sizes, and the first.
     config = pendulum("td3", "dense", total_steps=2000)
-    config = dataclasses.replace(config, env="python:test_control_run:Scripted", chunk=10)
+    config = dataclasses.replace(
+        config,
+        env="python:test_control_run:Scripted",
+        chunk=10,
+        replay=dataclasses.replace(config.replay, kind="dynamic"),
+        control=dataclasses.replace(config.control, least=5000),
+    )
     Scripted.episode = 0
     program = build(resolve(config))
     try:
