@@ -9,6 +9,7 @@ import control_reference
 import reference
 from sparl.algorithms import cross_entropy, make_control
 from sparl.compute import native
+from sparl.config import defaults
 from sparl.errors import InputError
 from sparl.methods import resolve
 from sparl.replay.transitions import TransitionBatch
@@ -190,6 +191,14 @@ def test_samples_go_in_groups_or_all_at_once(columns, monkeypatch):
     expected = algorithm.act(weights, obs)
     monkeypatch.setattr("sparl.algorithms.comix.COLUMNS", columns)
     np.testing.assert_allclose(algorithm.act(weights, obs), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_ds_has_its_own_pace_and_the_other_rules_that_of_mast():
+    found = {
+        method: resolve(defaults("comix", method)).topology for method in ("ds", "rigl", "mast")
+    }
+    paces = {method: (own.interval, own.fraction) for method, own in found.items()}
+    assert paces == {"ds": (1000, 0.05), "rigl": (10_000, 0.5), "mast": (10_000, 0.5)}
 
 
 def test_parameters_and_flops_are_those_of_the_networks():
