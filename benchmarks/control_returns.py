@@ -18,10 +18,12 @@ SAC have RLx2's, and are compared with 'dense --replay.batch-size 256 --optimize
 import argparse
 import statistics
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from report import report
+from report import save, show
 from runs import Record, Run, train
 
 RLX2_DENSE = "dense --replay.batch-size 256 --optimizer.lr 3e-4 --control.weight-decay 0"
@@ -83,48 +85,50 @@ def percent_of_area(own: dict[int, Any], dense: dict[int, Any]) -> float | None:
     return 100 * sum(area(own[seed]) for seed in seeds) / whole if whole > 0 else None
 
 
-def table(cells: list[Cell], record: Record) -> tuple[list[dict[str, str]], list[dict[str, Any]]]:
-    """What is there, as rows to print and as data."""
+def outcomes(cells: list[Cell], record: Record) -> list[dict[str, Any]]:
+    """What is there, by environment, algorithm and method."""
     found: dict[tuple, dict[int, dict[str, Any]]] = {}
     for cell in cells:
         if result := record.of(cell):
             found.setdefault((cell.group, cell.method), {})[cell.seed] = result
-    shown, data = [], []
+    rows = []
     for (group, method), by_seed in found.items():
         results = list(by_seed.values())
         scores = [result["return"] for result in results]
-        twin = twin_of(group[1], method)
-        dense = found.get((group, twin), {})
-        row = {
-            "env": group[0],
-            "algorithm": group[1],
-            "method": method,
-            "env_steps": results[0]["env_steps"],
-            "returns": scores,
-            "mean": statistics.mean(scores),
-            "best": statistics.mean(max(score for _, score in r["curve"]) for r in results),
-            "percent_of_dense_area": percent_of_area(by_seed, dense),
-            "size_ratio": results[0]["size_ratio"],
-            "train_flops_ratio": results[0]["train_flops_ratio"],
-            "env_steps_per_second": [r["env_steps_per_second"] for r in results],
-        }
-        data.append(row)
-        share = row["percent_of_dense_area"]
-        shown.append(
+        dense = found.get((group, twin_of(group[1], method)), {})
+        rows.append(
             {
-                "cell": f"{group[1]} {group[0]}",
-                "method": "dense as RLx2 has it" if method == RLX2_DENSE else method,
-                "returns": " ".join(f"{score:.0f}" for score in scores),
-                "mean": f"{row['mean']:.0f}",
-                "std": f"{statistics.stdev(scores):.0f}" if len(scores) > 1 else "",
-                "best": f"{row['best']:.0f}",
-                "% of dense's area": "" if share is None else f"{share:.1f}",
-                "size": f"{row['size_ratio']:.3f}",
-                "FLOPs": f"{row['train_flops_ratio']:.3f}",
-                "env steps/s": f"{statistics.median(row['env_steps_per_second']):.0f}",
+                "env": group[0],
+                "algorithm": group[1],
+                "method": method,
+                "env_steps": results[0]["env_steps"],
+                "returns": scores,
+                "mean": statistics.mean(scores),
+                "standard_deviation": statistics.stdev(scores) if len(scores) > 1 else None,
+                "best": statistics.mean(max(score for _, score in r["curve"]) for r in results),
+                "percent_of_dense_area": percent_of_area(by_seed, dense),
+                "size_ratio": results[0]["size_ratio"],
+                "train_flops_ratio": results[0]["train_flops_ratio"],
+                "env_steps_per_second": [r["env_steps_per_second"] for r in results],
             }
         )
-    return shown, data
+    return rows
+
+
+def shown(row: dict[str, Any]) -> dict[str, str]:
+    """A row of the printed table."""
+    spread, share = row["standard_deviation"], row["percent_of_dense_area"]
+    return {
+        "method": "dense as RLx2 has it" if row["method"] == RLX2_DENSE else row["method"],
+        "returns": " ".join(f"{score:.0f}" for score in row["returns"]),
+        "mean": f"{row['mean']:.0f}",
+        "std": "" if spread is None else f"{spread:.0f}",
+        "best": f"{row['best']:.0f}",
+        "% area": "" if share is None else f"{share:.1f}",
+        "size": f"{row['size_ratio']:.3f}",
+        "FLOPs": f"{row['train_flops_ratio']:.3f}",
+        "steps/s": f"{statistics.median(row['env_steps_per_second']):.0f}",
+    }
 
 
 def main() -> None:
@@ -147,11 +151,14 @@ def main() -> None:
     record = Record(args.record)
     if not args.no_train:
         train(cells, record)
-    shown, data = table(cells, record)
-    if not shown:
+    rows = outcomes(cells, record)
+    if not rows:
         parser.error(f"{args.record} has no finished run yet")
-    title = "returns are means of the last 20 evaluations, the area is under the learning curve"
-    report(title, shown, {"rows": data}, args.json)
+    of = itemgetter("algorithm", "env")
+    for (algorithm, env), own in groupby(rows, of):
+        show(f"{algorithm} on {env}", [shown(row) for row in own])
+    print("returns: means of the last 20 evaluations; area: under the learning curve, of dense's")
+    save({"rows": rows}, args.json)
 
 
 if __name__ == "__main__":

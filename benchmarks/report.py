@@ -25,13 +25,17 @@ def arguments(doc: str | None, *, repeats: int) -> argparse.ArgumentParser:
 def report(
     title: str, table: list[dict[str, str]], figures: dict[str, Any], path: Path | None
 ) -> None:
-    """Print a table and, on one line, the figures with machine and commit; write these to `path`.
+    """Print a table and the figures, and write these to `path`; see `show` and `save`."""
+    show(title, table)
+    save(figures, path)
+
+
+def show(title: str, table: list[dict[str, str]]) -> None:
+    """Print a table.
 
     Args:
-        title: Of the table.
+        title: What stands above it.
         table: Its rows, each from the names of columns to cells.
-        figures: What was measured.
-        path: A file, or `None`.
     """
     drawn = Table(title=title)
     for name in table[0]:
@@ -40,6 +44,10 @@ def report(
     for row in table:
         drawn.add_row(*row.values())
     Console().print(drawn)
+
+
+def save(figures: dict[str, Any], path: Path | None) -> None:
+    """Print what was measured, with machine and commit, on one line, and write it to `path`."""
     machine = {
         "jax": jax.__version__,
         "python": platform.python_version(),
