@@ -20,7 +20,7 @@ import numpy as np
 from report import arguments, report
 
 from sparl.config import Config, defaults
-from sparl.methods import resolve
+from sparl.methods import resolve, without_unused
 from sparl.train.program import Program, build
 
 CHUNKS = {"td3": 20, "comix": 5}
@@ -49,7 +49,7 @@ def cases(algorithm: str, env: str | None) -> dict[str, Config]:
             own = dataclasses.replace(
                 own, control=dataclasses.replace(own.control, critic_sparsity=0.0)
             )
-        return own
+        return without_unused(own)
 
     return {
         "DS dense": config("ds", twin="dense"),

@@ -125,6 +125,17 @@ def test_every_cell_of_control_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
     assert script.twin_of("comix", "rigl") == script.twin_of("td3", "ds") == "dense"
 
 
+def test_every_program_that_is_timed_is_one_that_sparl_takes(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    cases = importlib.import_module("control").cases
+    for algorithm in ("td3", "comix"):
+        forms = {name: resolve(each) for name, each in cases(algorithm, None).items()}
+        for name, config in forms.items():
+            dense = forms[f"{name.split()[0]} dense"]
+            assert (config.topology.kind == "dense") == (config is dense)
+            assert config.replay.batch_size == dense.replay.batch_size
+
+
 def test_control_is_compared_by_returns_and_by_the_area_under_the_curve(tmp_path):
     for seed in (0, 1):
         for method, returns in {"dense": (2.0, 6.0), "ds": (4.0, 8.0)}.items():
