@@ -129,6 +129,8 @@ def test_modules_that_will_not_do(name, match, tmp_path, monkeypatch):
 
 def test_mujoco_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco", None)
+    for loaded in [name for name in sys.modules if name.startswith("gymnasium.envs.mujoco")]:
+        monkeypatch.delitem(sys.modules, loaded)
     with pytest.raises(InputError, match=r"pip install 'sparl\[mujoco\]'"):
         envs.make("gym:HalfCheetah-v5")
 
