@@ -10,9 +10,9 @@ r"""What an env step of TD3 costs here, in CleanRL and in Stable-Baselines3, tra
 
 Each program trains with two hidden layers of 256 and one update for each env step, twice: the
 difference between a longer and a shorter run has no start in it, nor sparl's compilation, whose
-seconds vary: it is kept from a first round. They take turns, so that ratios hold
-although the machine's speed drifts. RLx2's links move every 10,000 updates, which is not reached.
-CleanRL goes with the Gymnasium that it asks for, whose HalfCheetah is version 4.
+seconds vary: it is kept from a first round. They take turns, so that ratios hold although the
+machine's speed drifts. RLx2's links move every 10,000 updates, which is not reached. CleanRL goes
+with the Gymnasium that it asks for, whose HalfCheetah is version 4.
 """
 
 import json
