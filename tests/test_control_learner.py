@@ -189,7 +189,7 @@ def test_no_more_is_kept_than_is_needed():
     assert kept.reward.shape == (1, 1, 401)  # The replay's capacity, and what is seen now.
     assert kept.greedy.shape[-1] == 0
     assert jax.eval_shape(program_of("td3", "rlx2").init, program.seeds).ring.rows.greedy.shape[-1]
-    large = dataclasses.replace(config_of("td3", "ds"), total_steps=25_100)
+    large = config_of("td3", "ds", total_steps=25_100)
     large = dataclasses.replace(large, replay=dataclasses.replace(large.replay, capacity=1_000_000))
     program = build(resolve(large))
     rows = jax.eval_shape(program.init, program.seeds).ring.rows.reward.shape[-1]

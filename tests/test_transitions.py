@@ -59,7 +59,9 @@ read = jax.jit(transitions.read, static_argnums=3)
 
 def filled(envs, capacity, chunks, seed=0):
     lanes = Lanes(envs, seed)
-    ring = transitions.init(SPEC, capacity=capacity, num_envs=envs, greedy=True)
+    ring = transitions.init(
+        transitions.empty_row(SPEC, greedy=True), capacity=capacity, num_envs=envs
+    )
     for _ in range(chunks):
         ring = insert(ring, *lanes.play(4))
     return lanes, ring

@@ -89,9 +89,9 @@ def make(name: str) -> Gym:
     own, colon, registered = name.rpartition(":")
     if colon:
         import_own(own)
-    if find_spec("mujoco"):
-        import_module("mujoco").set_mju_user_warning(warn)
     try:
+        if find_spec("mujoco"):
+            import_module("mujoco").set_mju_user_warning(warn)
         env = gymnasium.make(registered)
     except (ImportError, gym_error.DependencyNotInstalled) as error:
         raise InputError(

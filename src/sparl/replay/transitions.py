@@ -101,13 +101,11 @@ def empty_row(spec: ControlSpec, *, greedy: bool) -> Row:
     )
 
 
-def init(spec: ControlSpec, *, capacity: int, num_envs: int, greedy: bool) -> Transitions:
-    """An empty ring for `capacity` rows, shared out among `num_envs` lanes; see `empty_row`."""
+def init(row: Row, *, capacity: int, num_envs: int) -> Transitions:
+    """An empty ring for `capacity` rows like `row`, shared out among `num_envs` lanes."""
     rows = -(-capacity // num_envs) + 1
     return Transitions(
-        rows=jax.tree.map(
-            lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), empty_row(spec, greedy=greedy)
-        ),
+        rows=jax.tree.map(lambda x: jnp.zeros((num_envs, rows, *x.shape), x.dtype), row),
         added=jnp.zeros(num_envs, jnp.int32),
         live=jnp.zeros(num_envs, jnp.int32),
     )

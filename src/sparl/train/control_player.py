@@ -38,6 +38,11 @@ class Played(NamedTuple):
     broken: Any
 
 
+def row_of(spec: ControlSpec, config: Config) -> Row:
+    """A row as this run keeps them; best actions are for the dynamic replay alone."""
+    return empty_row(spec, greedy=config.replay.kind == "dynamic")
+
+
 class ControlPlayer:
     """Uniform actions at first, then those that the algorithm explores with.
 
@@ -51,8 +56,7 @@ class ControlPlayer:
         self.act: Any = jax.jit(self._act)
         self.prepare: Any = jax.jit(self._prepare)
         self._spec, self._algorithm, self._config = spec, algorithm, config
-        dynamic = config.replay.kind == "dynamic"
-        self._row = jax.eval_shape(lambda: empty_row(spec, greedy=dynamic))
+        self._row = row_of(spec, config)
 
     def memory(self) -> tuple:
         """None."""

@@ -33,7 +33,7 @@ from sparl.topology import (
     weight_shapes,
 )
 from sparl.train.control_learner import ControlLearner
-from sparl.train.control_player import ControlPlayer, Played
+from sparl.train.control_player import ControlPlayer, Played, row_of
 from sparl.train.control_review import ControlReview
 from sparl.train.host_rollout import HostRollout
 from sparl.train.optimizers import adam
@@ -101,7 +101,7 @@ def _program(
     )
     last = None if pruned else _last_change(config)
     fewer = jax.tree.map(partial(_fewer, config.topology.fraction), params, counts)
-    seeds, dynamic = config.num_seeds, config.replay.kind == "dynamic"
+    seeds = config.num_seeds
     # A step is a row and may end an episode, which is one more; the last chunk is whole.
     rows = 2 * (config.total_steps + config.num_envs * config.chunk)
     capacity = min(config.replay.capacity, rows)
@@ -116,10 +116,10 @@ def _program(
             if config.topology.kind not in WHOLE:
                 key = stream(seed, "topology")
                 masks = random_topology(key, own, config.sparsity, *links)
-        ring = transitions.init(spec, capacity=capacity, num_envs=config.num_envs, greedy=dynamic)
+        row = row_of(spec, config)
         return TrainState(
             rollout=host.init(stream(seed, "rollout")),
-            ring=ring,
+            ring=transitions.init(row, capacity=capacity, num_envs=config.num_envs),
             learner=from_masked(learner.init(stream(seed, "learner"), bind(own, masks), masks)),
         )
 
@@ -128,6 +128,7 @@ def _program(
         return transitions.insert(ring, played.rows, played.count)
 
     jit = partial(_jit, seeds)
+    dynamic = config.replay.kind == "dynamic"
     return Program(
         config=config,
         spec=spec,
@@ -289,6 +290,7 @@ def _accounting(
             embed=config.network.embed,
             hypernet=config.network.hypernet,
             searched=settings.cem_rounds * settings.cem_samples,
+            # TD(lambda) searches behind each reward, an n-step return behind the last alone.
             steps=_rewards(config) if config.target.kind == "td_lambda" else 1,
         )
     else:

@@ -279,11 +279,10 @@ class Run:
         kept = f"{self._last_checkpoint()} stays in {self.folder.path}"
         if self.saved is None:
             kept = "there is no checkpoint yet"
-        article = "" if self.config.optimizer.clip else "an "
         raise NotFiniteError(
             f"not finite at update {update} of seed {self.config.seed + seed} (env step "
             f"{self.books.env_steps}): {', '.join(terms)}. Training has stopped; {kept}. "
-            f"A smaller --optimizer.lr or {article}--optimizer.clip may help"
+            "A smaller --optimizer.lr may help, or a smaller --optimizer.clip, of which 0 is none"
         )
 
     def _last_checkpoint(self) -> str:
