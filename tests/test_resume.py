@@ -137,6 +137,7 @@ def test_loss_that_is_not_finite_stops_the_run(tmp_path, reference, sparl):
         r"error: not finite at update (\d+) of seed 0 \(env step (\d+)\): (.*?)\. ", done.stderr
     )
     assert int(said[1]) >= 1
+    assert "a smaller --optimizer.clip, of which 0 is none" in done.stderr
     assert set(said[3].split(", ")) & {"loss", "update_norm"}
     assert "Traceback" not in done.stderr
     assert not (folder / "result.json").exists()
