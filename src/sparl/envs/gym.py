@@ -1,8 +1,8 @@
 """Gymnasium's environments with continuous actions, MuJoCo's among them (Towers et al., 2024)."""
 
+import contextlib
 import logging
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
@@ -89,9 +89,9 @@ def make(name: str) -> Gym:
     own, colon, registered = name.rpartition(":")
     if colon:
         import_own(own)
+    with contextlib.suppress(ImportError):  # Of an environment that needs it, below.
+        import_module("mujoco").set_mju_user_warning(warn)
     try:
-        if find_spec("mujoco"):
-            import_module("mujoco").set_mju_user_warning(warn)
         env = gymnasium.make(registered)
     except (ImportError, gym_error.DependencyNotInstalled) as error:
         raise InputError(
