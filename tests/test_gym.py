@@ -142,7 +142,7 @@ def test_mujoco_that_does_not_import_is_missed_by_its_own_environments(tmp_path,
             monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.syspath_prepend(tmp_path)
     envs.make("gym:Pendulum-v1").close()
-    with pytest.raises(InputError, match="needs what is not installed: .*MuJoCo"):
+    with pytest.raises(InputError, match=r"needs what is not installed: .*MuJoCo"):
         envs.make("gym:HalfCheetah-v5")
 
 
