@@ -128,6 +128,7 @@ def main() -> None:
             for name, readings in costs.items():
                 if repeat == 0 and "sparl" not in name:
                     continue  # There is nothing to compile.
+                print(f"round {repeat} of {args.repeats}: {name}", file=sys.stderr)
                 longer, shorter = (seconds(each[name], path, compiled) for each in (many, few))
                 if repeat:
                     readings.append(1e6 * (longer - shorter) / (args.steps[1] - args.steps[0]))
