@@ -22,7 +22,7 @@ from toy import Toy
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 # Compilation makes the first example of a shape slow.
-hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("sparl", deadline=None, max_examples=30)
 hypothesis.settings.load_profile("sparl")
 
 
@@ -43,7 +43,7 @@ def shared(tmp_path_factory) -> Path:
 def _compiled_once(shared):
     """What one process has compiled, the others take from disk."""
     jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @pytest.fixture(scope="session", autouse=True)

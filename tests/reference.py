@@ -150,14 +150,13 @@ def chosen(q, actions):
     return q[np.arange(len(actions)), actions]
 
 
-def loss(params, frozen, target_params, episodes, *, mix, operator, gamma, lam, regulariser=0.0):
+def loss(frozen, target_params, episodes, *, mix, operator, gamma, lam, regulariser=0.0):
     """Mean squared TD error over all steps of all episodes, and the distance from the return.
 
-    Targets depend on `frozen`, a copy of the online parameters, and the loss on `params`.
+    Targets depend on `frozen`, a copy of the online parameters; the loss is a function of these.
     """
-    losses = []
+    targets = []
     for episode in episodes:
-        q = agent_qs(params["agent"], episode)
         frozen_q = agent_qs(frozen["agent"], episode)
         target_q = agent_qs(target_params["agent"], episode)
         state, rewards = episode["state"], episode["rewards"]
@@ -171,25 +170,28 @@ def loss(params, frozen, target_params, episodes, *, mix, operator, gamma, lam, 
                 avail[t],
             )
 
-        steps = range(len(rewards))
-        next_values = [value(t + 1) for t in steps]
-        targets = returns(rewards, next_values, episode["terminated"], gamma, lam)
-        for t in steps:
-            total = mix(params["mixer"], chosen(q[t], episode["actions"][t]), state[t])
-            realised = sum(gamma**k * reward for k, reward in enumerate(rewards[t:]))
-            losses.append((total - targets[t]) ** 2 + regulariser * (total - realised) ** 2)
-    return np.mean(losses)
+        next_values = [value(t + 1) for t in range(len(rewards))]
+        targets.append(returns(rewards, next_values, episode["terminated"], gamma, lam))
+
+    def of(params):
+        losses = []
+        for episode, target in zip(episodes, targets, strict=True):
+            q = agent_qs(params["agent"], episode)
+            state, rewards = episode["state"], episode["rewards"]
+            for t in range(len(rewards)):
+                total = mix(params["mixer"], chosen(q[t], episode["actions"][t]), state[t])
+                realised = sum(gamma**k * reward for k, reward in enumerate(rewards[t:]))
+                losses.append((total - target[t]) ** 2 + regulariser * (total - realised) ** 2)
+        return np.mean(losses)
+
+    return of
 
 
-def weighted_loss(
-    params, frozen, target_params, episodes, *, optimistic, operator, gamma, lam, alpha
-):
+def weighted_loss(frozen, target_params, episodes, *, optimistic, operator, gamma, lam, alpha):
     """Rashid et al. (2020): QMIX's weighted error and the unrestricted net's, one target."""
-    losses = []
+    targets, better = [], []  # Better than the best action, which CW-QMIX asks for.
     for episode in episodes:
-        q = agent_qs(params["agent"], episode)
         frozen_q = agent_qs(frozen["agent"], episode)
-        central_q = agent_qs(params["central_agent"], episode)
         target_q = agent_qs(target_params["central_agent"], episode)
         state, rewards, avail = episode["state"], episode["rewards"], episode["avail"]
 
@@ -204,16 +206,23 @@ def weighted_loss(
 
         steps = range(len(rewards))
         next_values = [value(t + 1) for t in steps]
-        targets = returns(rewards, next_values, episode["terminated"], gamma, lam)
-        for t in steps:
-            actions = episode["actions"][t]
-            total = mix_qmix(params["mixer"], chosen(q[t], actions), state[t])
-            star = mix_central(params["central_mixer"], chosen(central_q[t], actions), state[t])
-            if optimistic:
-                in_full = total < targets[t]
-            else:
-                best = np.argmax(np.where(avail[t], frozen_q[t], -np.inf), axis=-1)
-                in_full = (actions == best).all() or targets[t] > value(t)
-            weight = 1.0 if in_full else alpha
-            losses.append(weight * (total - targets[t]) ** 2 + (star - targets[t]) ** 2)
-    return np.mean(losses)
+        target = returns(rewards, next_values, episode["terminated"], gamma, lam)
+        greedy = np.argmax(np.where(avail[:-1], frozen_q[:-1], -np.inf), axis=-1)
+        is_greedy = (episode["actions"] == greedy).all(axis=-1)
+        targets.append(target)
+        better.append([is_greedy[t] or target[t] > value(t) for t in steps])
+
+    def of(params):
+        losses = []
+        for episode, target, in_full in zip(episodes, targets, better, strict=True):
+            q = agent_qs(params["agent"], episode)
+            central_q = agent_qs(params["central_agent"], episode)
+            state = episode["state"]
+            for t, actions in enumerate(episode["actions"]):
+                total = mix_qmix(params["mixer"], chosen(q[t], actions), state[t])
+                star = mix_central(params["central_mixer"], chosen(central_q[t], actions), state[t])
+                weight = 1.0 if (total < target[t] if optimistic else in_full[t]) else alpha
+                losses.append(weight * (total - target[t]) ** 2 + (star - target[t]) ** 2)
+        return np.mean(losses)
+
+    return of

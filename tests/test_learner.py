@@ -141,10 +141,9 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
 @pytest.mark.slow
 @needs_kernels
 @pytest.mark.usefixtures("optimised")
-@pytest.mark.parametrize("num_seeds", [1, 2])
-def test_sparse_learns_what_masked_learns(num_seeds):
+def test_sparse_learns_what_masked_learns():
     """To within float32's rounding, for as many updates as rounding stays small."""
-    config = dataclasses.replace(CONFIG, method="mast", sparsity=0.6, num_seeds=num_seeds)
+    config = dataclasses.replace(CONFIG, method="mast", sparsity=0.6, num_seeds=2)
     ends = {}
     for form in ("masked", "sparse"):
         program, _, states = trained(dataclasses.replace(config, compute=form), 24, evolve_every=8)
