@@ -125,7 +125,7 @@ def test_a_policy_that_has_not_changed_has_not_moved():
         ({"env": "smax:3m"}, "comix is for continuous control: pass --env gym:NAME or mamujoco"),
         (
             {"method": "tiny"},
-            "topology.kind 'tiny' is not for comix, as it has no widths .* or a --method of dense, "
+            "'tiny', which --method tiny has, is not for comix, as it has no widths .* of dense, "
             "static, set, rigl, rlx2, mast, ds$",
         ),
         ({"target": {"operator": "double_q"}}, "is not for comix, as its search looks at the"),

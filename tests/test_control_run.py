@@ -203,7 +203,9 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"method": "mast"}, "is not for td3, as .*: choose .* a --method of dense, static"),
+        ({"method": "mast"}, "which --method mast has, is not for td3, as .* of dense, static"),
+        ({"target": {"kind": "td_lambda"}}, "target.kind 'td_lambda' is not for td3, as"),
+        ({"sparsity": 1.5}, r"sparsity must lie in \[0, 1\), got 1.5"),
         ({"sparsity": 0.9}, "sparsity 0.9 changes nothing, as densities follow from topology.lamb"),
         (
             {"total_steps": 20_000},

@@ -62,7 +62,7 @@ def test_every_environment_is_as_its_spec_says(name):
 @pytest.mark.parametrize(
     ("name", "match"),
     [
-        ("CartPole-v1", r"action space Discrete\(2\): actor-critic algorithms need a continuous"),
+        ("CartPole-v1", r"action space Discrete\(2\): td3 and sac need continuous"),
         ("HalfCheeta-v5", "did you mean 'HalfCheetah-v5'"),
         ("HalfCheetah-v99", "HalfCheetah-v99"),
     ],
@@ -131,8 +131,16 @@ def test_mujoco_that_is_missing_is_named_with_the_extra_that_brings_it(monkeypat
     monkeypatch.setitem(sys.modules, "mujoco", None)
     for loaded in [name for name in sys.modules if name.startswith("gymnasium.envs.mujoco")]:
         monkeypatch.delitem(sys.modules, loaded)
-    with pytest.raises(InputError, match=r"pip install 'sparl\[mujoco\]'"):
+    with pytest.raises(InputError, match=r"needs MuJoCo, .*: pip install 'sparl\[mujoco\]'"):
         envs.make("gym:HalfCheetah-v5")
+
+
+def test_other_names_are_listed_by_their_last_versions():
+    with pytest.raises(InputError, match="did you mean 'HalfCheetah-v5' or") as found:
+        envs.make("gym:HalfCheeta-v5")
+    assert "HalfCheetah-v4" not in str(found.value)
+    with pytest.raises(InputError, match=r"gym:HalfCheetah-v2 cannot be made: .*moved"):
+        envs.make("gym:HalfCheetah-v2")
 
 
 def test_mujoco_that_does_not_import_is_missed_by_its_own_environments(tmp_path, monkeypatch):
@@ -142,7 +150,7 @@ def test_mujoco_that_does_not_import_is_missed_by_its_own_environments(tmp_path,
             monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.syspath_prepend(tmp_path)
     envs.make("gym:Pendulum-v1").close()
-    with pytest.raises(InputError, match=r"needs what is not installed: .*MuJoCo"):
+    with pytest.raises(InputError, match=r"HalfCheetah-v5 cannot be made: .*MuJoCo"):
         envs.make("gym:HalfCheetah-v5")
 
 

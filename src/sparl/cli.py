@@ -60,8 +60,8 @@ class Eval:
 
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run folder."""
-    episodes: int = 320
-    """Episodes for each of the run's seeds."""
+    episodes: int | None = None
+    """Episodes for each of the run's seeds. Default: of ten evaluations."""
     seed: int = 0
     """Seed of the evaluation; its keys differ from all that training uses."""
     json: bool = False
@@ -241,7 +241,8 @@ def _resume(flags: Resume) -> int:
 
 
 def _eval(flags: Eval) -> int:
-    outcome = evaluation.evaluate(flags.run_dir, episodes=flags.episodes, seed=flags.seed)
+    with Console(stderr=True).status("playing greedy episodes"):
+        outcome = evaluation.evaluate(flags.run_dir, episodes=flags.episodes, seed=flags.seed)
     for sentence in outcome["warnings"]:
         Console(stderr=True, soft_wrap=True).print(f"warning: {sentence}", markup=False)
     return _show(outcome, flags.json, lambda: tables.evaluation_table(outcome))

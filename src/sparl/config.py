@@ -202,8 +202,8 @@ class Config:
     control, and comix for that of teams, where many other defaults differ: see `sparl train
     --algorithm td3 --help`."""
     method: str = "mast"
-    """dense, tiny, static, set, rigl, rlx2, mast, or ds for continuous control: a choice of
-    topology, target and replay at once."""
+    """dense, tiny, static, set, rigl, rlx2, mast or ds: a choice of topology, target and replay at
+    once."""
     sparsity: float = 0.95
     """Share of the weights that are absent, in [0, 1). The dense method has none absent."""
     total_steps: int = 2_000_000

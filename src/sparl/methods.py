@@ -60,7 +60,7 @@ METHODS = {
 _UNFIT = {"tiny": "it has no widths worked out for it"}
 _NOT_FOR_CRITICS = {
     "topology.kind": _UNFIT,
-    "target.kind": {"td_lambda": "its critics value what was seen last alone"},
+    "target.kind": {"td_lambda": "it values each step on the way, and critics the last alone"},
     "target.operator": dict.fromkeys(targets.OPERATORS, "its target has an operator of its own"),
 }
 NOT_FOR = {
@@ -159,10 +159,10 @@ def resolve(config: Config) -> Config:
     _require_known("target kind", config.target.kind, targets.KINDS)
     _require_known("target operator", config.target.operator, (*targets.OPERATORS, FROM_METHOD))
     _require_known("replay kind", config.replay.kind, DRAWS)
-    _require_fit(config)
     _require_known("network.agents", config.network.agents, AGENTS)
     _require_known("compute", config.compute, ("auto", *FORMS))
     check(config)
+    _require_fit(config)
     if (config.algorithm == "res") != (config.target.operator == SUBSPACE_SOFTMAX):
         raise InputError(
             f"RES is what values by {SUBSPACE_SOFTMAX}, and --target.operator is "
@@ -273,11 +273,14 @@ def _require_fit(config: Config) -> None:
     """What the algorithm has no use for, and densities that two settings would speak of."""
     algorithm = config.algorithm
     for setting, unfit in NOT_FOR.get(algorithm, {}).items():
-        if why := unfit.get(attrgetter(setting)(config)):
+        part = attrgetter(setting)(config)
+        if why := unfit.get(part):
             methods = (name for name, own in METHODS.items() if _fits(algorithm, own))
+            own = attrgetter(setting.partition(".")[0])(METHODS[config.method]) == part
+            whose = f", which --method {config.method} has," if own else ""
             raise InputError(
-                f"{setting} {attrgetter(setting)(config)!r} is not for {algorithm}, as {why}: "
-                f"choose another --{setting}, or a --method of {', '.join(methods)}"
+                f"{setting} {part!r}{whose} is not for {algorithm}, as {why}: choose another "
+                f"--{setting}, or a --method of {', '.join(methods)}"
             )
     if config.topology.distribution == "lambda":
         own = defaults(algorithm, "ds")

@@ -3,11 +3,13 @@
 import contextlib
 import logging
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import error as gym_error
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 
 from sparl.envs.base import TimeStep
@@ -37,8 +39,8 @@ class Gym:
         actions, views = env.action_space, env.observation_space
         if not isinstance(actions, Box):
             raise InputError(
-                f"{name} has the action space {actions}: actor-critic algorithms need a continuous "
-                "one, a Box; for discrete actions choose another environment"
+                f"{name} has the action space {actions}: td3 and sac need continuous actions, a "
+                "Box, and nothing here takes others of Gymnasium's; choose another environment"
             )
         floats = np.issubdtype(actions.dtype, np.floating)
         finite = np.isfinite([actions.low, actions.high]).all()
@@ -94,17 +96,26 @@ def make(name: str) -> Gym:
     try:
         env = gymnasium.make(registered)
     except (ImportError, gym_error.DependencyNotInstalled) as error:
-        raise InputError(
-            f"{called} needs what is not installed: {error}. MuJoCo's environments come with "
-            "pip install 'sparl[mujoco]'"
-        ) from error
+        if "mujoco" in str(error).lower() and find_spec("mujoco") is None:
+            raise InputError(
+                f"{called} needs MuJoCo, which is not installed: pip install 'sparl[mujoco]'"
+            ) from error
+        raise InputError(f"{called} cannot be made: {str(error).rstrip('.')}") from error
     except (gym_error.UnregisteredEnv, gym_error.NamespaceNotFound) as error:
-        raise unknown_name("environment of Gymnasium", registered, gymnasium.registry) from error
+        raise unknown_name("environment of Gymnasium", registered, _newest()) from error
     except gym_error.Error as error:
         raise InputError(f"{called}: {error}") from error
     except Exception as error:
         raise InputError(f"{called} raises {type(error).__name__}: {error}") from error
     return Gym(env, called)
+
+
+def _newest() -> set[str]:
+    """Names of what is registered, of each environment the last version."""
+    newest: dict[tuple[str | None, str], EnvSpec] = {}
+    for spec in sorted(gymnasium.registry.values(), key=lambda spec: spec.version or 0):
+        newest[spec.namespace, spec.name] = spec
+    return {spec.id for spec in newest.values()}
 
 
 MAKERS = {"gym": make}

@@ -94,7 +94,10 @@ def make(name: str) -> Env:
     """
     interface, colon, rest = name.partition(":")
     if not colon:
-        raise InputError(f"an environment is named INTERFACE:NAME, e.g. 'smax:3m'; got {name!r}")
+        raise InputError(
+            "an environment is named INTERFACE:NAME, e.g. 'smax:3m' or 'gym:HalfCheetah-v5'; got "
+            f"{name!r}"
+        )
     if interface not in INTERFACES:
         raise unknown_name("environment interface", interface, INTERFACES)
     return INTERFACES[interface](rest)

@@ -17,12 +17,12 @@ _OFFSET = 1 << 30
 """Numbers of evaluations from here on are never used while training."""
 
 
-def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict[str, Any]:
+def evaluate(run_dir: str | Path, *, episodes: int | None = None, seed: int = 0) -> dict[str, Any]:
     """Play greedy episodes with the newest checkpoint of a run.
 
     Args:
         run_dir: The run folder; the run may still be going on.
-        episodes: Episodes for each of the run's seeds.
+        episodes: Episodes for each of the run's seeds. Default: of ten of its evaluations.
         seed: Selects the episodes; none of them was seen in training or in its evaluations.
 
     Returns:
@@ -35,12 +35,13 @@ def evaluate(run_dir: str | Path, *, episodes: int = 320, seed: int = 0) -> dict
         InputError: If the folder is no run or `episodes` is not positive.
         SparlError: If there is no intact checkpoint.
     """
-    if episodes < 1:
+    if episodes is not None and episodes < 1:
         raise InputError(f"episodes must be at least 1, got {episodes}")
     if not 0 <= seed < _OFFSET:
         raise InputError(f"seed must lie in [0, {_OFFSET}), got {seed}")
     folder = folders.find(run_dir)
     config = methods.resolve(folder.load_config())
+    episodes = episodes or 10 * config.eval_episodes
     program = build(replace(config, eval_episodes=episodes, compute="auto"))
     checkpoint = CheckpointStore(folder.checkpoints).restore(log=False)
     if checkpoint is None:
