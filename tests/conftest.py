@@ -40,9 +40,12 @@ def shared(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_once(shared):
-    """What one process has compiled, the others take from disk."""
-    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
+def _compiled_once(tmp_path_factory):
+    """What is compiled for one module, the next ones take from disk.
+
+    Each process of pytest-xdist by itself: JAX may read what another is still writing.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.getbasetemp() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
