@@ -11,7 +11,7 @@ import pytest
 
 from sparl import cli
 from sparl.compute import native
-from sparl.config import Config, ControlConfig, NetworkConfig, defaults
+from sparl.config import Config, ControlConfig, NetworkConfig, TargetConfig, defaults
 from sparl.envs import TimeStep
 from sparl.errors import InputError
 from sparl.methods import resolve
@@ -204,7 +204,7 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     ("settings", "match"),
     [
         ({"method": "mast"}, "which --method mast has, is not for td3, as .* of dense, static"),
-        ({"target": {"kind": "td_lambda"}}, "target.kind 'td_lambda' is not for td3, as"),
+        ({"target": TargetConfig(kind="td_lambda")}, "target.kind 'td_lambda' is not for td3, as"),
         ({"sparsity": 1.5}, r"sparsity must lie in \[0, 1\), got 1.5"),
         ({"sparsity": 0.9}, "sparsity 0.9 changes nothing, as densities follow from topology.lamb"),
         (
