@@ -22,7 +22,7 @@ from toy import Toy
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 # Compilation makes the first example of a shape slow.
-hypothesis.settings.register_profile("sparl", deadline=None, max_examples=30)
+hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("sparl")
 
 

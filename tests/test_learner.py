@@ -141,9 +141,10 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
 @pytest.mark.slow
 @needs_kernels
 @pytest.mark.usefixtures("optimised")
-def test_sparse_learns_what_masked_learns():
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_sparse_learns_what_masked_learns(num_seeds):
     """To within float32's rounding, for as many updates as rounding stays small."""
-    config = dataclasses.replace(CONFIG, method="mast", sparsity=0.6, num_seeds=2)
+    config = dataclasses.replace(CONFIG, method="mast", sparsity=0.6, num_seeds=num_seeds)
     ends = {}
     for form in ("masked", "sparse"):
         program, _, states = trained(dataclasses.replace(config, compute=form), 24, evolve_every=8)
