@@ -153,7 +153,7 @@ def chosen(q, actions):
 def loss(frozen, target_params, episodes, *, mix, operator, gamma, lam, regulariser=0.0):
     """Mean squared TD error over all steps of all episodes, and the distance from the return.
 
-    Targets depend on `frozen`, a copy of the online parameters; the loss is a function of these.
+    Returns it as a function of the online parameters. Targets depend on `frozen`, a copy of these.
     """
     targets = []
     for episode in episodes:
@@ -188,7 +188,10 @@ def loss(frozen, target_params, episodes, *, mix, operator, gamma, lam, regulari
 
 
 def weighted_loss(frozen, target_params, episodes, *, optimistic, operator, gamma, lam, alpha):
-    """Rashid et al. (2020): QMIX's weighted error and the unrestricted net's, one target."""
+    """Rashid et al. (2020): QMIX's weighted error and the unrestricted net's, one target.
+
+    As a function of the online parameters, like `loss`.
+    """
     targets, better = [], []  # Better than the best action, which CW-QMIX asks for.
     for episode in episodes:
         frozen_q = agent_qs(frozen["agent"], episode)

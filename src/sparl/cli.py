@@ -61,7 +61,7 @@ class Eval:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run folder."""
     episodes: int | None = None
-    """Episodes for each of the run's seeds. Default: of ten evaluations."""
+    """Episodes for each of the run's seeds. Default: as many as in ten of its evaluations."""
     seed: int = 0
     """Seed of the evaluation; its keys differ from all that training uses."""
     json: bool = False
@@ -241,10 +241,11 @@ def _resume(flags: Resume) -> int:
 
 
 def _eval(flags: Eval) -> int:
-    with Console(stderr=True).status("playing greedy episodes"):
+    errors = Console(stderr=True, soft_wrap=True)
+    with errors.status("playing greedy episodes"):
         outcome = evaluation.evaluate(flags.run_dir, episodes=flags.episodes, seed=flags.seed)
     for sentence in outcome["warnings"]:
-        Console(stderr=True, soft_wrap=True).print(f"warning: {sentence}", markup=False)
+        errors.print(f"warning: {sentence}", markup=False)
     return _show(outcome, flags.json, lambda: tables.evaluation_table(outcome))
 
 

@@ -22,7 +22,8 @@ def evaluate(run_dir: str | Path, *, episodes: int | None = None, seed: int = 0)
 
     Args:
         run_dir: The run folder; the run may still be going on.
-        episodes: Episodes for each of the run's seeds. Default: of ten of its evaluations.
+        episodes: Episodes for each of the run's seeds. Default: as many as in ten of
+            its evaluations.
         seed: Selects the episodes; none of them was seen in training or in its evaluations.
 
     Returns:
