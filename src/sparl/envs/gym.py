@@ -100,9 +100,12 @@ def make(name: str) -> Gym:
             raise InputError(
                 f"{called} needs MuJoCo, which is not installed: pip install 'sparl[mujoco]'"
             ) from error
-        raise InputError(f"{called} cannot be made: {str(error).rstrip('.')}") from error
+        last = _newest(gymnasium.spec(registered))
+        instead = "" if last == registered else f". The last version is gym:{last}"
+        raise InputError(f"{called} cannot be made: {str(error).rstrip('.')}{instead}") from error
     except (gym_error.UnregisteredEnv, gym_error.NamespaceNotFound) as error:
-        raise unknown_name("environment of Gymnasium", registered, _newest()) from error
+        newest = {_newest(spec) for spec in gymnasium.registry.values()}
+        raise unknown_name("environment of Gymnasium", registered, newest) from error
     except gym_error.Error as error:
         raise InputError(f"{called}: {error}") from error
     except Exception as error:
@@ -110,12 +113,11 @@ def make(name: str) -> Gym:
     return Gym(env, called)
 
 
-def _newest() -> set[str]:
-    """Names of what is registered, of each environment the last version."""
-    newest: dict[tuple[str | None, str], EnvSpec] = {}
-    for spec in sorted(gymnasium.registry.values(), key=lambda spec: spec.version or 0):
-        newest[spec.namespace, spec.name] = spec
-    return {spec.id for spec in newest.values()}
+def _newest(spec: EnvSpec) -> str:
+    """The name of the last version of an environment."""
+    name = (spec.namespace, spec.name)
+    versions = (each for each in gymnasium.registry.values() if (each.namespace, each.name) == name)
+    return max(versions, key=lambda each: each.version or 0).id
 
 
 MAKERS = {"gym": make}
