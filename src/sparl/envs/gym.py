@@ -101,7 +101,8 @@ def make(name: str) -> Gym:
                 f"{called} needs MuJoCo, which is not installed: pip install 'sparl[mujoco]'"
             ) from error
         last = _newest(gymnasium.spec(registered))
-        instead = "" if last == registered else f". The last version is gym:{last}"
+        whole = called.removesuffix(registered) + last
+        instead = "" if last == registered else f". The last version is {whole}"
         raise InputError(f"{called} cannot be made: {str(error).rstrip('.')}{instead}") from error
     except (gym_error.UnregisteredEnv, gym_error.NamespaceNotFound) as error:
         newest = {_newest(spec) for spec in gymnasium.registry.values()}
