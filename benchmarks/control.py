@@ -19,8 +19,9 @@ import jax
 import numpy as np
 from report import arguments, report
 
-from sparl.config import Config, defaults
+from sparl.config import Config
 from sparl.methods import resolve, without_unused
+from sparl.presets import defaults
 from sparl.train.program import Program, build
 
 CHUNKS = {"td3": 20, "comix": 5}

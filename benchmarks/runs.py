@@ -19,8 +19,8 @@ from typing import Any
 import jax
 from report import commit, processor
 
+from sparl import config_file
 from sparl.cli import parse
-from sparl.config import Config
 from sparl.files import write_whole
 from sparl.methods import resolve, without_unused
 
@@ -43,7 +43,7 @@ class Run:
         """Exit if the folder's run had other settings, as when defaults were others then."""
         path = self.folder / "config.json"
         if path.exists():
-            had = resolve(without_unused(Config.load(path)))
+            had = resolve(without_unused(config_file.load(path)))
             if had != resolve(parse(["train", *self.flags]).settings):
                 sys.exit(
                     f"{self.folder} is a run with other settings than `sparl train "

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sparl.compute import native
-from sparl.config import defaults
 from sparl.methods import resolve
+from sparl.presets import defaults
 from sparl.replay import transitions
 from sparl.replay.transitions import Row
 from sparl.topology import by_name

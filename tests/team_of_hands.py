@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from sparl.config import defaults
 from sparl.envs import TimeStep
+from sparl.presets import defaults
 from sparl.spec import ControlSpec
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sparl.algorithms import make_control
-from sparl.config import ACTOR_CRITIC, TEAM, defaults
 from sparl.errors import InputError
 from sparl.nets import agent, qmix_mixer
+from sparl.presets import ACTOR_CRITIC, TEAM, defaults
 from sparl.spec import ControlSpec
 from sparl.study.paper_table import MAPS, PAPER_ROWS, compare, comparison_table
 from sparl.topology import by_name, weight_shapes

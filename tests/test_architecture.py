@@ -7,7 +7,9 @@ from pathlib import Path
 LAYERS = ["cli", "study", "train", "algorithms", "middle", "compute", "base"]
 PLACE = {
     **dict.fromkeys(["nets", "targets", "replay", "topology", "methods", "envs"], "middle"),
-    **dict.fromkeys(["checks", "config", "errors", "files", "spec"], "base"),
+    **dict.fromkeys(
+        ["checks", "config", "config_file", "errors", "files", "presets", "spec"], "base"
+    ),
 }
 PACKAGE = Path(importlib.util.find_spec("sparl").origin).parent
 

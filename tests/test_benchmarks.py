@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sparl import config_file
 from sparl.cli import parse
 from sparl.config import Config
 from sparl.methods import resolve
@@ -82,7 +83,8 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     for omega, code in ((100.0, 0), (10.0, 1)):
         (tmp_path / "record.json").unlink(missing_ok=True)
         target = replace(config.target, omega=omega)
-        replace(config, target=target).save(tmp_path / "qmix-3m-mast-0-5" / "config.json")
+        stored = replace(config, target=target)
+        config_file.save(stored, tmp_path / "qmix-3m-mast-0-5" / "config.json")
         done = matrix("--folder", tmp_path, *cell)
         assert done.returncode == code, done.stderr
     assert "is a run with other settings than `sparl train --algorithm=qmix" in done.stderr

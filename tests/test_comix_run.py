@@ -10,9 +10,9 @@ import pytest
 
 from learners import assert_agree
 from sparl.compute import native
-from sparl.config import CONTROL, defaults
 from sparl.errors import InputError
 from sparl.methods import METHODS, resolve
+from sparl.presets import CONTROL, defaults
 from sparl.train import control_program, evaluation, start
 from sparl.train.program import build
 from team_of_hands import changed, config_of

@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sparl import cli
+from sparl import cli, config_file
 from sparl.compute import native
-from sparl.config import Config, ControlConfig, NetworkConfig, TargetConfig, defaults
+from sparl.config import ControlConfig, NetworkConfig, TargetConfig
 from sparl.envs import TimeStep
 from sparl.errors import InputError
 from sparl.methods import resolve
+from sparl.presets import defaults
 from sparl.replay import transitions
 from sparl.spec import ControlSpec
 from sparl.train import evaluation, loop, snapshot, start
@@ -245,11 +246,11 @@ def test_what_rlx2_cannot_go_by():
 def test_a_short_file_is_filled_up_with_the_algorithms_own(tmp_path):
     path = tmp_path / "config.json"
     path.write_text('{"algorithm": "td3", "method": "rlx2", "network": {"hidden": 64}}')
-    config = Config.load(path)
+    config = config_file.load(path)
     usual = defaults("td3", "rlx2")
     assert config == dataclasses.replace(usual, network=NetworkConfig(hidden=64))
     for algorithm in ("comix", "qmix"):
-        defaults(algorithm).save(path)
+        config_file.save(defaults(algorithm), path)
         assert cli.main(["train", "--config", str(path), "--algorithm", "td3"]) == 2
 
 

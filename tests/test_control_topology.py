@@ -20,8 +20,8 @@ from control_learners import (
 )
 from learners import assert_agree
 from sparl.algorithms import CRITICS
-from sparl.config import defaults
 from sparl.methods import resolve
+from sparl.presets import defaults
 from sparl.topology import by_name
 from sparl.train.program import build
 

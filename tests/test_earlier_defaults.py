@@ -6,7 +6,7 @@ import json
 import pytest
 
 import sparl
-from sparl import methods
+from sparl import config_file, methods
 from sparl.config import TargetConfig
 from sparl.errors import InputError
 from sparl.methods import resolve, without_unused
@@ -52,7 +52,7 @@ def test_a_run_goes_on(toy, tmp_path, monkeypatch):
 def test_a_config_repeats_its_run_under_another_method(run, tmp_path):
     target = dataclasses.replace(EARLIER, kind="one_step", operator="double_q")
     stored = dataclasses.replace(sparl.defaults("qmix", "rigl"), target=target)
-    stored.save(tmp_path / "config.json")
+    config_file.save(stored, tmp_path / "config.json")
     for line in ("train --config config.json", "train --config config.json --method set"):
         code, _, err = run(f"{line} --env smax:3s5x")
         assert (code, "unknown SMAX map" in err) == (2, True), err

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from sparl.config import defaults
 from sparl.envs import make
 from sparl.errors import InputError
+from sparl.presets import defaults
 from sparl.train import start
 
 

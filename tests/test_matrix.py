@@ -10,8 +10,9 @@ import pytest
 
 from sparl.algorithms import ALGORITHMS
 from sparl.compute import native
-from sparl.config import TEAM, NetworkConfig
+from sparl.config import NetworkConfig
 from sparl.methods import METHODS
+from sparl.presets import TEAM
 from sparl.topology import RULES, WHOLE, by_name
 from sparl.train import team_program
 from test_rollout import CONFIG, program_of

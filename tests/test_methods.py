@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from sparl.config import Config, ReplayConfig, TargetConfig, TopologyConfig, defaults
+from sparl.config import Config, ReplayConfig, TargetConfig, TopologyConfig
 from sparl.methods import resolve, with_method
+from sparl.presets import defaults
 
 
 def test_another_method_keeps_the_settings_that_it_uses():

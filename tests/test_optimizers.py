@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sparl.config import defaults
+from sparl.presets import defaults
 from sparl.train import optimizers
 
 GRADIENTS = {"agent": jnp.array([3.0, -4.0])}

@@ -12,9 +12,9 @@ from sparl.config import (
     ReplayConfig,
     TargetConfig,
     TopologyConfig,
-    defaults,
 )
 from sparl.errors import InputError, SparlError
+from sparl.presets import defaults
 from sparl.train.loop import NotFiniteError, RunInterruptedError
 from sparl.train.result import Result
 from sparl.train.start import resume, train

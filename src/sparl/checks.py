@@ -5,8 +5,9 @@ import operator
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from sparl.config import CONTROL, Config, ControlConfig
+from sparl.config import Config, ControlConfig
 from sparl.errors import InputError
+from sparl.presets import CONTROL
 
 _AT_LEAST_ONE = (
     "total_steps",

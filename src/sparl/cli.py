@@ -18,10 +18,11 @@ import tyro
 from rich.console import Console
 
 import sparl
-from sparl import methods
+from sparl import config_file, methods
 from sparl.compute import native
-from sparl.config import CONTROL, FAMILIES, Config, defaults
+from sparl.config import Config
 from sparl.errors import InputError, SparlError, unknown_name
+from sparl.presets import CONTROL, FAMILIES, defaults
 from sparl.study import inspection, paper_table, tables
 from sparl.topology import account
 from sparl.train import evaluation, loop, start
@@ -199,7 +200,7 @@ def _train_defaults(argv: list[str]) -> Train | None:
         return None
     if known.config is None:
         return Train(settings=defaults(known.algorithm or Config.algorithm, known.method))
-    config = methods.without_unused(Config.load(known.config))
+    config = methods.without_unused(config_file.load(known.config))
     if known.algorithm and any(
         (known.algorithm in family) != (config.algorithm in family) for family in FAMILIES
     ):

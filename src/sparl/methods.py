@@ -13,16 +13,9 @@ from typing import Any
 from sparl import targets
 from sparl.checks import check
 from sparl.compute import FORMS
-from sparl.config import (
-    ACTOR_CRITIC,
-    CONTROL,
-    FROM_METHOD,
-    TEAM,
-    Config,
-    ControlConfig,
-    defaults,
-)
+from sparl.config import FROM_METHOD, Config, ControlConfig
 from sparl.errors import InputError, unknown_name
+from sparl.presets import ACTOR_CRITIC, CONTROL, TEAM, defaults
 from sparl.replay import DRAWS
 from sparl.targets import SUBSPACE_SOFTMAX
 from sparl.topology import DISTRIBUTIONS, RULES

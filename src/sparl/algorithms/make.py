@@ -11,8 +11,9 @@ from sparl.algorithms.sac import Sac
 from sparl.algorithms.td3 import Td3
 from sparl.algorithms.vdn import vdn
 from sparl.algorithms.weighted_qmix import cw_qmix, ow_qmix
-from sparl.config import CONTROL, Config
+from sparl.config import Config
 from sparl.errors import InputError, unknown_name
+from sparl.presets import CONTROL
 from sparl.spec import ControlSpec, EnvSpec
 from sparl.targets import OPERATORS, Target
 

@@ -19,8 +19,8 @@ that its authors counted so; for the size of WQMIX other numbers of copies fit a
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sparl.config import TEAM
 from sparl.errors import InputError, unknown_name
+from sparl.presets import TEAM
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparl import config_file
 from sparl.config import Config
 from sparl.envs import map_file
 from sparl.errors import InputError, SparlError
@@ -64,7 +65,7 @@ class RunFolder:
         Raises:
             InputError: If it is not a configuration, or the map's file has gone or changed.
         """
-        config = without_unused(Config.load(self.config))
+        config = without_unused(config_file.load(self.config))
         source = map_file(config.env)
         if source is not None and self.map.is_file():
             now = source.read_bytes() if source.is_file() else None
@@ -128,7 +129,7 @@ def create(path: Path, config: Config, *, overwrite: bool) -> RunFolder:
             with folder.locked():  # Or another process would go on training into what is gone.
                 shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
-        config.save(folder.config)
+        config_file.save(config, folder.config)
         if map_data is not None:
             write_whole(folder.map, map_data)
     except OSError as error:
@@ -167,7 +168,7 @@ def _is_run(folder: RunFolder) -> bool:
     if folder.path.is_symlink() or not folder.config.is_file():
         return False
     try:
-        Config.load(folder.config)
+        config_file.load(folder.config)
         fields = json.loads(folder.config.read_text()).keys()
     except (InputError, OSError, ValueError):
         return False

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 from rich.console import Console
 
+from sparl import config_file
 from sparl.compute import Topology, native, return_freed
-from sparl.config import Config
 from sparl.errors import InputError, SparlError
 from sparl.methods import without_unused
 from sparl.train import snapshot, ticket
@@ -127,7 +127,7 @@ class Run:
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
-        saved = Config.from_json(checkpoint.info["config"], "the checkpoint")
+        saved = config_file.from_json(checkpoint.info["config"], "the checkpoint")
         saved = asdict(without_unused(saved))
         free = {name: getattr(self.config, name) for name in FREE}
         if saved | free != asdict(self.config):

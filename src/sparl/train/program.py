@@ -13,8 +13,9 @@ import numpy as np
 from sparl import algorithms, envs
 from sparl.algorithms.control import Control
 from sparl.compute import Tree, keep_freed, native
-from sparl.config import CONTROL, Config
+from sparl.config import Config
 from sparl.errors import InputError
+from sparl.presets import CONTROL
 from sparl.replay import Ring
 from sparl.replay.transitions import Transitions
 from sparl.spec import ControlSpec, EnvSpec
