@@ -9,9 +9,9 @@ import control_reference
 import reference
 from sparl.algorithms import cross_entropy, make_control
 from sparl.compute import native
-from sparl.config import defaults
 from sparl.errors import InputError
 from sparl.methods import resolve
+from sparl.presets import defaults
 from sparl.replay.transitions import TransitionBatch
 from sparl.spec import ControlSpec
 from sparl.topology import by_name, weight_shapes
@@ -68,7 +68,9 @@ def samples_of(params, i, view, noise, elites=4):
 
 
 def split(obs):
-    return (obs[:1], obs[1:3]), obs[3:]
+    """What the agents see, and what the mixer does."""
+    state = obs[3:]
+    return (obs[:1], obs[1:3]), np.copysign(np.log(1 + np.abs(state)), state)
 
 
 def value_of(params, obs, noise, operator):

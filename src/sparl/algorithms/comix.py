@@ -32,6 +32,8 @@ class Comix:
 
     Below, `C` columns of what a team sees, `[obs_dim, C]`, are `C n` columns of agents, side by
     side. Shorter observations and actions are padded with zeros; an agent also sees which it is.
+    The mixer sees the logarithm of the state's magnitudes: its weights are products of the state,
+    and with velocities of tens its values begin far above any return, or grow without end.
 
     Attributes:
         spec: Sizes of a team's environment.
@@ -183,8 +185,12 @@ class Comix:
         return jnp.concatenate([self._views(batch.obs), actions])
 
     def _state(self, obs: jax.Array) -> jax.Array:
-        """The global state `[state_dim, C]`, of `[obs_dim, C]`."""
-        return obs[sum(self.spec.obs_dims) :]
+        """What the mixer sees of the global state, `[state_dim, C]` of `[obs_dim, C]`.
+
+        `sign(s) log(1 + |s|)`, symlog in Hafner et al., arXiv 2301.04104.
+        """
+        state = obs[sum(self.spec.obs_dims) :]
+        return jnp.sign(state) * jnp.log1p(jnp.abs(state))
 
 
 def _group(samples: int, columns: int) -> int:
