@@ -3,8 +3,9 @@ r"""Continuous control on MuJoCo, as Sokar et al. compare DS: trains what is mis
     python benchmarks/control_returns.py
     python benchmarks/control_returns.py --envs gym:Hopper-v5 --algorithms sac \
         --methods dense ds rlx2
-    python benchmarks/control_returns.py --envs mamujoco:HalfCheetah-2x3 --algorithms comix \
-        --methods dense static rigl mast --total-steps 50000
+    python benchmarks/control_returns.py --envs mamujoco:Reacher-2x1 --algorithms comix \
+        --methods dense static rigl mast --total-steps 20000 \
+        --flags="--control.random-steps 2000 --topology.interval 1000 --eval-every 500"
     python benchmarks/control_returns.py --record mine.json
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
@@ -45,14 +46,15 @@ def cells_of(args: argparse.Namespace) -> list[Cell]:
     """Seed by seed, so that every cell has one before any has two."""
 
     def cell(env: str, algorithm: str, method: str, seed: int) -> Cell:
-        words = "-".join(word.removeprefix("--") for word in method.split())
+        more = (*method.split(), *args.flags.split())
+        words = "-".join(word.removeprefix("--") for word in more)
         settings = {
             "algorithm": algorithm,
             "env": env,
             "seed": seed,
             "total-steps": args.total_steps,
         }
-        flags = (*(f"--{k}={v}" for k, v in settings.items()), "--method", *method.split())
+        flags = (*(f"--{k}={v}" for k, v in settings.items()), "--method", *more)
         robot = env.partition(":")[2].replace("|", "-")
         name = f"{algorithm}-{robot}-{words}-{seed}-{args.total_steps}"
         return Cell(args.folder / name, flags, (env, algorithm), method, seed)
@@ -139,6 +141,7 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", default=["gym:HalfCheetah-v5"])
     parser.add_argument("--algorithms", nargs="+", default=["td3"])
     parser.add_argument("--methods", nargs="+", default=["dense", "static", "ds"])
+    parser.add_argument("--flags", default="", help="of sparl train, for every run")
     parser.add_argument("--seeds", type=int, default=3, help="0, 1, ...")
     parser.add_argument("--total-steps", type=int, default=300_000)
     parser.add_argument("--no-train", action="store_true", help="only print what there is")

@@ -97,6 +97,6 @@ def _of_comix(stepwise: Config, method: str) -> Config:
         sparsity=0.9,
         topology=DS_TOPOLOGY if method == "ds" else stepwise.topology,
         network=NetworkConfig(hidden=400, embed=64),
-        control=ControlConfig(random_steps=10_000, tau=0.001, weight_decay=0.0),
+        control=ControlConfig(random_steps=10_000, weight_decay=0.0),
         optimizer=OptimizerConfig(lr=1e-3, eps=0.01, clip=0.5),
     )
