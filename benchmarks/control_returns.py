@@ -4,8 +4,8 @@ r"""Continuous control on MuJoCo, as Sokar et al. compare DS: trains what is mis
     python benchmarks/control_returns.py --envs gym:Hopper-v5 --algorithms sac \
         --methods dense ds rlx2
     python benchmarks/control_returns.py --envs mamujoco:Reacher-2x1 --algorithms comix \
-        --methods dense static rigl mast --total-steps 20000 \
-        --flags="--control.random-steps 2000 --topology.interval 1000 --eval-every 500"
+        --methods dense static "mast --topology.interval 1000" --total-steps 20000 \
+        --flags="--control.random-steps 2000 --eval-every 500"
     python benchmarks/control_returns.py --record mine.json
 
 Interrupt it (Ctrl-C) whenever you like: started again it goes on. What a finished run came to is
