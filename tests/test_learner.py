@@ -13,7 +13,9 @@ from sparl.compute import bind, native
 from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
 from sparl.nets import agent
 from sparl.topology import by_name, rigl
+from sparl.train import learner as learner_module
 from test_rollout import CONFIG, program_of
+from toy import Toy, fill
 
 needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
 SPARSE = [
@@ -22,15 +24,24 @@ SPARSE = [
 ]
 
 
-def trained(config, updates, evolve_every=5):
+class Lasting(Toy):
+    """Every episode lasts as many steps, from 2 to 6."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def reset(self, key):
+        state, first = super().reset(key)
+        state["number"] += self.steps - 2 - state["number"] % 5
+        return state, first
+
+
+def trained(config, updates, evolve_every=5, **kinds):
     """A state after some updates, changing the topology every few."""
-    program = program_of(config)
-    rollout, ring, learner = program.init(program.seeds)
+    program = program_of(config, **kinds)
+    ring, _ = fill(program)
+    _, _, learner = program.init(program.seeds)
     seeds = config.num_seeds
-    for _ in range(12):
-        rollout, finished = program.collect(learner.params, learner.topology, rollout)
-        most = np.asarray(finished.ended).reshape(seeds, -1).sum(axis=1).max()
-        ring = program.store(ring, finished, np.int32(most))
     every = np.ones(seeds, bool)
     states = [jax.tree.map(jnp.copy, learner)]
     for i in range(updates):
@@ -66,6 +77,31 @@ def test_absent_links_are_exactly_zero_and_so_are_their_moments(method, compute)
 
 def is_rms(x):
     return hasattr(x, "nu")
+
+
+@pytest.mark.parametrize(("steps", "long"), [(2, False), (4, False), (5, True)])
+def test_a_batch_is_cut_to_the_shortest_length_that_holds_it(steps, long, monkeypatch):
+    """Which one it was the loss tells, as with the longer one it is not a number."""
+
+    def read_batch(ring, episodes, steps, num_actions):
+        batch = replay.read_batch(ring, episodes, steps, num_actions)
+        return batch._replace(reward=batch.reward + (np.nan if steps == 6 else 0))
+
+    monkeypatch.setattr(learner_module, "read_batch", read_batch)
+    config = dataclasses.replace(CONFIG, method="static")
+    program = program_of(config, (4, 6), partial(Lasting, steps))
+    _, _, learner = program.init(program.seeds)
+    _, metrics = program.learn(learner, fill(program)[0], np.int32([1]), np.int32(0))
+    assert (metrics.bad_update.item() != -1) == long
+
+
+def test_what_is_learned_does_not_hang_on_lengths():
+    config = dataclasses.replace(CONFIG, method="rigl")
+    env = partial(Lasting, 3)
+    states = [trained(config, 6, lengths=own, env=env)[2][-1] for own in ((3, 6), (6,))]
+    one, two = map(by_name, (states[0].params, states[1].params))
+    for name, values in one.items():
+        np.testing.assert_allclose(values, two[name], rtol=1e-4, atol=1e-6)
 
 
 def test_a_topology_step_replaces_the_gradient_step():

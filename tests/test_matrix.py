@@ -14,7 +14,6 @@ from sparl.config import NetworkConfig
 from sparl.methods import METHODS
 from sparl.presets import TEAM
 from sparl.topology import RULES, WHOLE, by_name
-from sparl.train import team_program
 from test_rollout import CONFIG, program_of
 
 needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
@@ -44,9 +43,8 @@ def cells():
 
 
 @pytest.fixture(autouse=True)
-def one_length(monkeypatch):
-    """Batches of one length, to compile less; and compiled programs are let go of."""
-    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))
+def few_programs():
+    """Compiled programs are let go of."""
     yield
     program_of.cache_clear()
     jax.clear_caches()

@@ -13,6 +13,7 @@ from sparl.config import Config, NetworkConfig, ReplayConfig
 from sparl.envs.make import INTERFACES
 from sparl.methods import resolve
 from sparl.nets.inputs import NO_ACTION
+from sparl.train import team_program
 from sparl.train.program import build
 from toy import Toy, fill, numbers_of_whole_episodes
 
@@ -28,10 +29,11 @@ CONFIG = Config(
 
 
 @functools.cache
-def program_of(config):
-    """The program of a configuration, compiled once for all tests."""
+def program_of(config, lengths=(6,), env=Toy):
+    """The program of a configuration, compiled once for all tests; batches have few `lengths`."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(INTERFACES, "toy", lambda _: Toy())
+        patch.setitem(INTERFACES, "toy", lambda _: env())
+        patch.setattr(team_program, "_lengths", lambda _: lengths)
         if config.method != "mast":  # The others have no use for a window.
             replay = dataclasses.replace(config.replay, window=100, window_batch=8)
             config = dataclasses.replace(config, replay=replay)
