@@ -1,4 +1,4 @@
-"""The real `sparl` command in processes of its own, and what its runs leave behind."""
+"""The `sparl` command in processes of its own, and what its runs leave behind."""
 
 import json
 import os

@@ -38,7 +38,7 @@ def config_of(algorithm, method, form="masked", interval=4, tau=0.005, **setting
                 config.control,
                 tau=tau,
                 critic_sparsity=0.6 if config.sparsity == 0.9 else 0.0,
-                **({"least": 300} if method == "rlx2" else {}),
+                **({"min_replay": 300} if method == "rlx2" else {}),
             ),
             **({"sparsity": 0.7} if config.sparsity == 0.9 else {}),
             **settings,

@@ -57,7 +57,7 @@ def config_of(method, **settings):
         **({"sparsity": 0.5} if method != "dense" else {}),
         **settings,
     }
-    own = {"rlx2": {"least": 1000}, "ds": {"finish": 0.8}}
+    own = {"rlx2": {"min_replay": 1000}, "ds": {"finish": 0.8}}
     settings["control"] = settings["control"] | own.get(method, {})
     return changed(config, settings)
 

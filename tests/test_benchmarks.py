@@ -107,7 +107,7 @@ def test_every_cell_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
 def test_every_cell_of_control_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     script = importlib.import_module("control_returns")
-    given = {"total_steps": 30_000, "folder": tmp_path, "seeds": 2}
+    given = {"total_steps": 30_000, "folder": tmp_path, "seeds": 2, "flags": ""}
     methods = ["dense", "static", "ds", "rlx2", script.RLX2_DENSE]
     asked = Namespace(envs=["gym:Hopper-v5"], algorithms=["td3", "sac"], methods=methods, **given)
     team = Namespace(
@@ -123,6 +123,13 @@ def test_every_cell_of_control_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
     assert learned[script.RLX2_DENSE] == learned["rlx2"] == (256, 3e-4, 0.0)
     assert learned["dense"] == learned["static"] == learned["ds"] == (100, 1e-3, 2e-4)
     assert script.twin_of("td3", "rlx2 --sparsity 0.98") == script.RLX2_DENSE
+    (cell,) = script.cells_of(
+        Namespace(
+            **vars(team) | {"methods": ["mast"], "seeds": 1, "flags": "--control.random-steps 2000"}
+        )
+    )
+    assert cell.folder.name == "comix-Humanoid-9-8-mast-control.random-steps-2000-0-30000"
+    assert resolve(parse(cell.command()[3:]).settings).control.random_steps == 2000
     assert script.twin_of("sac", script.RLX2_DENSE) == script.RLX2_DENSE
     assert script.twin_of("comix", "rigl") == script.twin_of("td3", "ds") == "dense"
 

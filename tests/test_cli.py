@@ -2,19 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.metadata import version
 
 import pytest
 
 from commands import DIMS, STEPS, assert_same_run, contents
-
-"""Flags of `sparl train`, and words of the error."""
-
-
-"""Contents of a `--config` file, and words of the error."""
-
-
-"""Those of SMAC's 3m."""
 
 
 @pytest.mark.parametrize("flags", ["--paper", "--paper --json"])
@@ -24,6 +18,11 @@ def test_closed_pipe_is_no_failure(flags, sparl):
     process.stdout = None
     assert process.communicate()[1] == ""
     assert process.returncode == 0
+
+
+def test_a_module_is_the_command_too():
+    command = [sys.executable, "-m", "sparl.cli", "--version"]
+    assert subprocess.check_output(command, text=True) == f"sparl {version('sparl')}\n"
 
 
 def test_version(run):

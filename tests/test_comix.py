@@ -8,7 +8,6 @@ import pytest
 import control_reference
 import reference
 from sparl.algorithms import cross_entropy, make_control
-from sparl.compute import native
 from sparl.errors import InputError
 from sparl.methods import resolve
 from sparl.presets import defaults
@@ -21,8 +20,6 @@ from test_control_algorithms import check_gradient, close, steps_of, trees
 
 KEY = jax.random.key(3)
 B, N = 6, 3
-TRAINED = ("dense", "static", "set", "rigl", "ds", "rlx2", "mast")
-needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
 
 
 def test_the_search_goes_by_its_elites():

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+import control_learners
 from learners import assert_agree
 from sparl.compute import native
 from sparl.errors import InputError
@@ -87,20 +88,16 @@ def test_multi_step_targets_begin_and_a_share_of_a_batch_is_new():
     for method, rewards, share in (("mast", 3, 0.375), ("rlx2", 3, 0.1), ("rigl", 1, 0.0)):
         config = resolve(config_of(method, total_steps=1400))
         program = build(config)
-        learner = control_program._learner(config, program.algorithm, program.counts)
+        learner = control_program._learner(config, program.algorithm)
         assert (learner.rewards, learner.delay) == (rewards, round(share * 1000))
         rollout, ring, state = program.init(program.seeds)
         for _ in range(50):
             rollout, played = program.collect(state.params, state.topology, rollout)
             ring = program.store(ring, played, np.int32(0))
         program.close()
-        ring = jax.tree.map(lambda x: x[0], ring)
-        draw = functools.partial(learner.draw, ring)
-        _, rows = jax.vmap(draw)(jax.random.split(KEY, 20))
-        oldest = [(ring.added[0] - part).max().item() for part in (rows[:, :24], rows[:, 24:])]
-        assert rows.shape == (20, 32)
-        assert oldest[0] > 400
-        assert (oldest[1] <= 200) == (method == "mast")
+        all_of_it, window = oldest_drawn(learner, ring, 24)
+        assert all_of_it > 400
+        assert (window <= 200) == (method == "mast")
 
 
 def test_a_policy_that_has_not_changed_has_not_moved():
@@ -170,6 +167,21 @@ def test_every_method_goes_but_where_it_makes_no_sense():
 
 
 def test_td3_draws_from_two_buffers_as_well():
-    config = defaults("td3", "dense")
-    replay = dataclasses.replace(config.replay, kind="dual", window=500, window_batch=20)
-    assert resolve(dataclasses.replace(config, replay=replay)).replay.kind == "dual"
+    config = control_learners.config_of("td3", "dense")
+    replay = dataclasses.replace(config.replay, kind="dual", window=50, window_batch=4)
+    config = resolve(dataclasses.replace(config, replay=replay))
+    program = build(config)
+    ring = control_learners.ring_of(program)
+    learner = control_program._learner(config, program.algorithm)
+    all_of_it, window = oldest_drawn(learner, ring, 12)
+    assert all_of_it > 200
+    assert window <= 50
+
+
+def oldest_drawn(learner, ring, count):
+    """How many rows back the oldest is, of the first `count` of a batch and of the others."""
+    ring = jax.tree.map(lambda x: x[0], ring)
+    draw = functools.partial(learner.draw, ring)
+    _, rows = jax.vmap(draw)(jax.random.split(KEY, 20))
+    ages = ring.added[0] - rows
+    return ages[:, :count].max().item(), ages[:, count:].max().item()

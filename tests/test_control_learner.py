@@ -126,7 +126,7 @@ def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
     assert found["policy_distance"].item() == pytest.approx(
         squared[~rows.final].mean() / 2, rel=1e-5
     )
-    # There are no more than `least`.
+    # There are no more than `min_replay`.
     assert found["discarded"].item() == 0
     assert after.live.item() == found["steps_kept"].item() == 299
 
@@ -142,8 +142,8 @@ def test_the_oldest_steps_leave_when_the_policy_has_moved_on():
 
     distance = found["policy_distance"].item()
     less, more = ({"threshold": distance + change} for change in (-0.01, 0.01))
-    assert discarded(control={"least": 200}, replay=less) == 29
-    assert discarded(control={"least": 200}, replay=more) == 0
+    assert discarded(control={"min_replay": 200}, replay=less) == 29
+    assert discarded(control={"min_replay": 200}, replay=more) == 0
 
 
 def test_a_loss_that_is_not_finite_stops_at_once():

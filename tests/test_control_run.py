@@ -46,7 +46,7 @@ def pendulum(algorithm, method, **settings):
             config.control,
             random_steps=1000,
             critic_sparsity=0.5 if sparse else 0.0,
-            **({"least": 5000} if method == "rlx2" else {}),
+            **({"min_replay": 5000} if method == "rlx2" else {}),
             **ds,
         ),
         sparsity=0.5,
@@ -238,7 +238,7 @@ def test_what_rlx2_cannot_go_by():
         with pytest.raises(InputError, match=match):
             resolve(dataclasses.replace(config, **changed))
 
-    refused("control.least must be below replay.capacity", replay={"capacity": 50_000})
+    refused("control.min_replay must be below replay.capacity", replay={"capacity": 50_000})
     refused("topology.interval must be at least 2", topology={"interval": 1})
     refused("sparsity 0.9 changes nothing", topology={"distribution": "lambda"})
 
@@ -288,7 +288,7 @@ def test_every_step_is_taken_down_as_it_was(monkeypatch):
         env="python:test_control_run:Scripted",
         chunk=10,
         replay=dataclasses.replace(config.replay, kind="dynamic"),
-        control=dataclasses.replace(config.control, least=5000),
+        control=dataclasses.replace(config.control, min_replay=5000),
     )
     Scripted.episode = 0
     program = build(resolve(config))

@@ -30,6 +30,7 @@ class Spaces(gymnasium.Env):
 
 
 VECTOR = spaces.Box(-np.inf, np.inf, (3,))
+LARGEST = np.finfo(np.float32).max
 
 
 def test_actions_are_stretched_and_a_terminal_state_is_not_cut_off():
@@ -76,6 +77,7 @@ def test_names_that_will_not_do(name, match):
     ("views", "actions", "match"),
     [
         (VECTOR, spaces.Box(-np.inf, np.inf, (2,)), "floats with finite bounds; .*TransformAction"),
+        (VECTOR, spaces.Box(-LARGEST, LARGEST, (2,)), "floats with finite bounds"),
         (VECTOR, spaces.Box(-1, 1, (2, 2)), "floats with finite bounds; .*TransformAction"),
         (VECTOR, spaces.Box(0, 9, (2,), np.uint8), "floats with finite bounds; .*TransformAction"),
         (spaces.Box(0, 255, (8, 8, 3)), spaces.Box(-1, 1, (2,)), "do not see images or dict"),
@@ -143,15 +145,26 @@ def test_other_names_are_listed_by_their_last_versions():
         envs.make("gym:HalfCheetah-v2")
 
 
-def test_mujoco_that_does_not_import_is_missed_by_its_own_environments(tmp_path, monkeypatch):
-    (tmp_path / "mujoco.py").write_text("raise ImportError('libGL is missing')")
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        ("ImportError('libGL is missing')", r"HalfCheetah-v5 cannot be made: .*MuJoCo"),
+        ("RuntimeError('bad MUJOCO_GL')", r"HalfCheetah-v5 raises RuntimeError: bad MUJOCO_GL"),
+    ],
+)
+def test_mujoco_that_does_not_import_is_missed_by_its_own_environments(
+    error, match, tmp_path, monkeypatch
+):
+    (tmp_path / "mujoco.py").write_text(f"raise {error}")
     for loaded in list(sys.modules):
         if f"{loaded}.".startswith(("mujoco.", "gymnasium.envs.mujoco.")):
             monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.syspath_prepend(tmp_path)
     envs.make("gym:Pendulum-v1").close()
-    with pytest.raises(InputError, match=r"HalfCheetah-v5 cannot be made: .*MuJoCo"):
+    with pytest.raises(InputError, match=match):
         envs.make("gym:HalfCheetah-v5")
+    with pytest.raises(InputError, match=r"mamujoco: mujoco is installed, but cannot be imported"):
+        envs.make("mamujoco:HalfCheetah-2x3")
 
 
 def test_mujoco_warns_and_leaves_no_file(tmp_path, monkeypatch, caplog):

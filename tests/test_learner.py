@@ -14,6 +14,7 @@ from sparl.config import ReplayConfig, TargetConfig, TopologyConfig
 from sparl.nets import agent
 from sparl.topology import by_name, rigl
 from sparl.train import learner as learner_module
+from sparl.train import team_program
 from test_rollout import CONFIG, program_of
 from toy import Toy, fill
 
@@ -93,6 +94,11 @@ def test_a_batch_is_cut_to_the_shortest_length_that_holds_it(steps, long, monkey
     _, _, learner = program.init(program.seeds)
     _, metrics = program.learn(learner, fill(program)[0], np.int32([1]), np.int32(0))
     assert (metrics.bad_update.item() != -1) == long
+
+
+def test_lengths_go_up_to_the_limit():
+    assert team_program._lengths(100) == (25, 50, 75, 100)
+    assert team_program._lengths(6) == (2, 3, 5, 6)
 
 
 def test_what_is_learned_does_not_hang_on_lengths():

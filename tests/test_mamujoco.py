@@ -57,6 +57,16 @@ def test_actions_are_stretched_and_the_state_is_the_robots():
     env.close()
 
 
+MADE_AT_A_SIGN = """
+import sys
+from sparl.envs import make
+make("mamujoco:Swimmer-2x1")
+print("ready", flush=True)
+sys.stdin.read()
+make("mamujoco:ManySegmentSwimmer-4x2").reset(0)
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "match"),
     [
@@ -75,9 +85,14 @@ def test_robots_that_there_are_not(name, match):
 
 def test_robots_of_many_segments_are_made_side_by_side():
     """Each process writes its robot to a file of the same name."""
-    made = "from sparl.envs import make; make('mamujoco:ManySegmentSwimmer-4x2').reset(0)"
-    processes = [subprocess.Popen([sys.executable, "-c", made]) for _ in range(4)]
+    pipe, command = subprocess.PIPE, [sys.executable, "-c", MADE_AT_A_SIGN]
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(4)]
+    assert [process.stdout.readline() for process in processes] == [b"ready\n"] * 4
+    for process in processes:
+        process.stdin.close()
     assert [process.wait(120) for process in processes] == [0] * 4
+    for process in processes:
+        process.stdout.close()
 
 
 @pytest.mark.parametrize("module", ["mujoco", "gymnasium_robotics"])

@@ -31,7 +31,7 @@ _AT_LEAST_ONE = (
     "target.n",
     "exploration.anneal_steps",
     "control.policy_delay",
-    "control.least",
+    "control.min_replay",
     "control.cem_rounds",
 )
 _SHARES = (
@@ -151,7 +151,7 @@ def _check_control(config: Config) -> None:
         capacity = config.replay.capacity
         _require(
             config,
-            ("control.least",),
+            ("control.min_replay",),
             lambda x: x < capacity,
             f"be below replay.capacity ({capacity}), or nothing is ever discarded",
         )

@@ -74,7 +74,7 @@ class ReplayConfig:
     """uniform; dual: a share of each batch from the newest episodes; dynamic: old episodes leave
     when the policy has moved on; or method."""
     capacity: int = 5000
-    """Episodes kept; in continuous control env steps."""
+    """Episodes kept; in continuous control env steps, an episode's end counting as one."""
     batch_size: int = 32
     """Episodes per update; in continuous control env steps."""
     window: int = 100
@@ -127,7 +127,7 @@ class ControlConfig:
     """TD3: standard deviation of the noise on the target's actions."""
     noise_clip: float = 0.5
     """TD3: its largest magnitude."""
-    least: int = 100_000
+    min_replay: int = 100_000
     """Dynamic replay: nothing is discarded while no more steps than this are kept (RLx2)."""
     finish: float = 0.95
     """ds: share of all updates after which the next change of the topology is the last, and only

@@ -129,7 +129,7 @@ USED_BY = (
     (
         "replay.kind",
         ("dynamic",),
-        ("replay.review_interval", "replay.threshold", "control.least"),
+        ("replay.review_interval", "replay.threshold", "control.min_replay"),
     ),
 )
 """Settings that only some parts look at: a choice, the parts, and the settings. What stands in

@@ -1,4 +1,4 @@
-"""What a run of an algorithm is if nothing else is said: the settings of the papers."""
+"""What a run of an algorithm is if nothing else is said: the settings of the papers, mostly."""
 
 import dataclasses
 
@@ -30,8 +30,8 @@ def defaults(algorithm: str, method: str | None = None) -> Config:
 
     For teams this is MAST; CW-QMIX weighs errors as its own paper does. For continuous control by
     one agent it is RLx2 (Tan et al., ICLR 2023) where that is the method, or SET or RigL, which it
-    was compared with, and else DS-TD3 (Sokar et al., IJCAI 2022); by a team FACMAC's settings (Peng
-    et al., NeurIPS 2021) on MuJoCo, with MAST.
+    was compared with, and else DS-TD3 (Sokar et al., IJCAI 2022); by a team MAST with FACMAC's
+    settings on MuJoCo (Peng et al., NeurIPS 2021), but for `control.tau`.
     """
     if algorithm not in CONTROL:
         weighting = WeightingConfig(0.75) if algorithm == "cw-qmix" else WeightingConfig()
@@ -73,9 +73,9 @@ def _of_actor_critic(stepwise: Config, method: str) -> Config:
         return config
     # RLx2's SAC keeps three times as many steps.
     sac = config.algorithm == "sac"
-    capacity, least = (3_000_000, 200_000) if sac else (1_000_000, 100_000)
+    capacity, kept = (3_000_000, 200_000) if sac else (1_000_000, 100_000)
     if method != "rlx2":
-        least = ControlConfig.least
+        kept = ControlConfig.min_replay
     return dataclasses.replace(
         config,
         sparsity=0.9,
@@ -83,7 +83,7 @@ def _of_actor_critic(stepwise: Config, method: str) -> Config:
         replay=dataclasses.replace(
             config.replay, capacity=capacity, batch_size=256, window_batch=64
         ),
-        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, least=least),
+        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, min_replay=kept),
         optimizer=dataclasses.replace(config.optimizer, lr=3e-4),
     )
 

@@ -32,8 +32,8 @@ class Comix:
 
     Below, `C` columns of what a team sees, `[obs_dim, C]`, are `C n` columns of agents, side by
     side. Shorter observations and actions are padded with zeros; an agent also sees which it is.
-    The mixer sees the logarithm of the state's magnitudes: its weights are products of the state,
-    and with velocities of tens its values begin far above any return, or grow without end.
+    The mixer sees the symlog of the state: its weights are products of what it sees, and with
+    velocities of tens its values begin far above any return, or grow without end.
 
     Attributes:
         spec: Sizes of a team's environment.
@@ -84,8 +84,7 @@ class Comix:
     def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The agents' best actions, and these with noise, clipped to [-1, 1]."""
         action = self.act(weights, obs)
-        noise = self.settings.exploration_noise * jax.random.normal(key, action.shape)
-        return action, jnp.clip(action + noise, -1, 1)
+        return action, control.noisy(action, key, self.settings.exploration_noise)
 
     def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
         """The mean magnitude of the agent's hidden units, `[units]` by layer."""

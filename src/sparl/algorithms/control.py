@@ -70,6 +70,11 @@ class Control(Protocol):
         ...
 
 
+def noisy(action: jax.Array, key: jax.Array, scale: float) -> jax.Array:
+    """Actions with Gaussian noise of this standard deviation, clipped to [-1, 1]."""
+    return jnp.clip(action + scale * jax.random.normal(key, action.shape), -1, 1)
+
+
 CRITICS = ("critic1", "critic2")
 """The networks of the two critics."""
 

@@ -18,7 +18,7 @@ LOG_STD = (-20.0, 2.0)
 
 @dataclass(frozen=True)
 class Sac:
-    """A Gaussian actor squashed by tanh, two critics, and the price of entropy.
+    """A Gaussian actor squashed by tanh, two critics, and the temperature of the entropy.
 
     Attributes:
         spec: Sizes of the environment.
@@ -55,16 +55,12 @@ class Sac:
 
     def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The best actions, and a draw from the policy."""
-        mean, log_std = self._gaussian(weights, obs)
-        noise = jax.random.normal(key, mean.shape)
-        return jnp.tanh(mean), jnp.tanh(mean + jnp.exp(log_std) * noise)
+        mean, raw, _ = self._draw(weights, obs, key)
+        return jnp.tanh(mean), jnp.tanh(raw)
 
     def sample(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions `[action_dim, C]` drawn from the policy, and their log-densities `[C]`."""
-        mean, log_std = self._gaussian(weights, obs)
-        noise = jax.random.normal(key, mean.shape)
-        raw = mean + jnp.exp(log_std) * noise
-        log_density = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
+        _, raw, log_density = self._draw(weights, obs, key)
         # log(1 - tanh(x)^2), without its cancellation (appendix C).
         squash = 2 * (jnp.log(2.0) - raw - jax.nn.softplus(-2 * raw))
         return jnp.tanh(raw), jnp.sum(log_density - squash, axis=0)
@@ -101,10 +97,10 @@ class Sac:
     def actor_loss(
         self, weights: Tree, target_weights: Tree, batch: TransitionBatch, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The price of entropy against what the lower critic holds (equation 7).
+        """Entropy, at its temperature, against what the lower critic holds (equation 7).
 
-        And that price (equation 17), which holds the entropy at minus the number of action
-        dimensions; neither moves what the other one trains.
+        And the temperature's own loss (equation 17), which holds the entropy at minus the number of
+        action dimensions; neither moves what the other one trains.
         """
         del target_weights
         action, log_density = self.sample(weights, batch.obs, key)
@@ -116,6 +112,15 @@ class Sac:
             "entropy": -jnp.mean(log_density),
             "temperature": temperature,
         }
+
+    def _draw(
+        self, weights: Tree, obs: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Before squashing: the mean, a draw, and its numbers' log-densities, `[action_dim, C]`."""
+        mean, log_std = self._gaussian(weights, obs)
+        noise = jax.random.normal(key, mean.shape)
+        log_density = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
+        return mean, mean + jnp.exp(log_std) * noise, log_density
 
     def _gaussian(self, weights: Tree, obs: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, log_std = jnp.split(mlp.apply(weights["actor"], obs), 2)

@@ -56,8 +56,7 @@ class Td3:
     def explore(self, weights: Tree, obs: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The actor's actions, and these with noise, clipped to [-1, 1]."""
         action = self.act(weights, obs)
-        noise = self.settings.exploration_noise * jax.random.normal(key, action.shape)
-        return action, jnp.clip(action + noise, -1, 1)
+        return action, control.noisy(action, key, self.settings.exploration_noise)
 
     def activity(self, weights: Tree, batch: TransitionBatch) -> dict[str, jax.Array]:
         """See `control.activity`."""

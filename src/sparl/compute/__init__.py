@@ -16,6 +16,7 @@ from sparl.compute.forms import (
     choose,
     link_counts_of,
     on_links,
+    to_dense,
     to_masked,
     to_sparse,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "on_links",
     "recurrent",
     "return_freed",
+    "to_dense",
     "to_masked",
     "to_sparse",
 ]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sparl.compute import native
-from sparl.compute.bind import Topology, Tree
+from sparl.compute.bind import Topology, Tree, dense
 from sparl.compute.links import Links, from_mask, put, take, to_mask
 from sparl.errors import InputError
 
@@ -74,6 +74,15 @@ def to_sparse(params: Tree, masks: Topology, counts: Tree) -> tuple[Tree, Topolo
 def to_masked(params: Tree, topology: Topology) -> tuple[Tree, Topology]:
     """Parameters and topology in the masked form; those that have it already stay as they are."""
     return jax.tree.map(_spread, params, topology), jax.tree.map(_mask_of, params, topology)
+
+
+def to_dense(params: Tree, topology: Topology) -> tuple[Tree, Topology]:
+    """Parameters and topology with all links there, those that were absent with a weight of zero.
+
+    They compute what they did, and their gradient is also that of the links that were absent.
+    """
+    masked, _ = to_masked(params, topology)
+    return masked, dense(masked)
 
 
 def on_links(values: Tree, topology: Topology) -> Tree:

@@ -43,8 +43,9 @@ class Gym:
                 "Box, and nothing here takes others of Gymnasium's; choose another environment"
             )
         floats = np.issubdtype(actions.dtype, np.floating)
-        finite = np.isfinite([actions.low, actions.high]).all()
-        if len(actions.shape) != 1 or not floats or not finite:
+        with np.errstate(over="ignore"):  # Bounds may be the largest numbers that there are.
+            span = actions.high - actions.low
+        if len(actions.shape) != 1 or not floats or not np.isfinite(span).all():
             raise InputError(
                 f"{name} has the action space {actions}: it must be a vector of floats with finite "
                 f"bounds; gymnasium.wrappers.TransformAction makes one. {REGISTERED}"
@@ -55,7 +56,7 @@ class Gym:
                 "do not see images or dictionaries; gymnasium.wrappers.FlattenObservation makes "
                 f"one. {REGISTERED}"
             )
-        self._low, self._range = actions.low, actions.high - actions.low
+        self._low, self._range = actions.low, span
         limit = env.spec.max_episode_steps if env.spec else None
         self.spec = ControlSpec(
             obs_dim=views.shape[0],
@@ -91,7 +92,7 @@ def make(name: str) -> Gym:
     own, colon, registered = name.rpartition(":")
     if colon:
         import_own(own)
-    with contextlib.suppress(ImportError):  # Of an environment that needs it, below.
+    with contextlib.suppress(Exception):  # Which an environment that needs it meets again, below.
         import_module("mujoco").set_mju_user_warning(warn)
     try:
         env = gymnasium.make(registered)

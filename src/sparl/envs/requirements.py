@@ -16,18 +16,18 @@ def require(module: str, interface: str, install: str) -> ModuleType:
         install: The command that installs it.
 
     Raises:
-        InputError: If it is missing, naming the command, or if its own imports fail.
+        InputError: If it is missing, naming the command, or if importing it raises.
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        if is_absent(module, error):
+    except Exception as error:
+        if isinstance(error, ImportError) and is_absent(module, error):
             raise InputError(
                 f"{interface}: needs the module {module}, which is not installed: {install}"
             ) from error
         raise InputError(
-            f"{interface}: {module} is installed, but cannot be imported: {error}. Install what it "
-            "lacks"
+            f"{interface}: {module} is installed, but cannot be imported: {error}. Install or set "
+            "what it lacks"
         ) from error
 
 

@@ -40,6 +40,9 @@ def dual(
     return jnp.concatenate([off_policy, live - newest + on_policy])
 
 
+REVIEWED = 8
+"""How many batches of the oldest a review of the `dynamic` replay looks at (RLx2)."""
+
 DRAWS: dict[str, Callable[..., jax.Array]] = {"uniform": uniform, "dual": dual, "dynamic": uniform}
 """The ways to draw, by kind of replay; what sets `dynamic` apart is what it keeps."""
 

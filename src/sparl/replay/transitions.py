@@ -187,7 +187,7 @@ DRAWS: dict[str, Callable[..., tuple[jax.Array, jax.Array]]] = {
     "dual": draw_dual,
     "dynamic": draw,
 }
-"""The ways to draw, by kind of replay; what sets `dynamic` apart is what it keeps."""
+"""The ways to draw, as in `sparl.replay.draw`."""
 
 
 def oldest(ring: Transitions, count: int) -> tuple[Row, jax.Array]:

@@ -175,7 +175,7 @@ def account(
     """Counts the parameters and FLOPs of a learner (MAST, B.4 and Table 1).
 
     Args:
-        algorithm: One of `sparl.config.TEAM`.
+        algorithm: One of `sparl.presets.TEAM`.
         obs_dim: Width of one agent's observation, without its last action and id.
         state_dim: Width of the global state; VDN has no use for it.
         num_actions: Actions per agent.

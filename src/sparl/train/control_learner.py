@@ -15,8 +15,8 @@ from sparl.compute import (
     Tree,
     bind,
     carry_over,
-    dense,
     on_links,
+    to_dense,
     to_masked,
     to_sparse,
 )
@@ -44,13 +44,12 @@ class ControlLearner:
         rule: How links move; `None` where they never do.
         replaces: Whether a change of the topology takes the place of a part's step (RigL), or
             follows it (Sokar et al.).
-        intervals: For each part that has sparse networks, updates from one change of their topology
-            to the next.
+        intervals: For each part, updates from one change of its networks' topology to the next;
+            none where links never move.
         fraction: Env steps to the share of links to move.
         draw: Which steps make a batch.
         rewards: `N`, most rewards of a return.
         delay: Updates before returns have more than one reward.
-        batch_size: Steps of a batch.
         tau: How far the target networks move to the online ones.
         target_every: Updates between two such moves.
         trim_every: Updates between two looks at the links of target networks that have links of
@@ -66,7 +65,6 @@ class ControlLearner:
     draw: Draw
     rewards: int
     delay: int
-    batch_size: int
     tau: float
     target_every: int
     trim_every: int | None
@@ -139,7 +137,7 @@ class ControlLearner:
 
         Returns:
             The learner, and for each sparse layer the share of its links that are new, with
-            `fraction`, the share that was asked for, and the `loss` of the first part that moves.
+            `fraction`, the share that was asked for, and the `loss` of the first part.
 
         Raises:
             ValueError: If this learner's topology has no rule.
@@ -152,12 +150,8 @@ class ControlLearner:
         state, batch, keys = self._begin(state, ring)
         changed: dict[str, jax.Array] = {"fraction": fraction}
         for part, key in zip(self.algorithm.parts, keys, strict=True):
-            if part.name in self.intervals:
-                state, loss, shares = self._move(part, rule, fraction, state, batch, key)
-                changed = {"loss": loss} | changed | shares
-            else:
-                (own, opt_state), _ = self._step(part, state, batch, key, taken=True)
-                state = _put(state, part, own, opt_state)
+            state, loss, shares = self._move(part, rule, fraction, state, batch, key)
+            changed = {"loss": loss} | changed | shares
         state = self._follow(state)
         return jax.tree.map(lambda old, new: jnp.where(due, new, old), before, state), changed
 
@@ -202,7 +196,8 @@ class ControlLearner:
             ICML 2023), and `empty_neurons`, the share of outputs of all weights that no link leads
             to.
         """
-        lane, row = self.draw(ring, jax.random.fold_in(state.key, 0))
+        # Splitting a key folds in 0, 1, ..., and no draw here may be one of an update to come.
+        lane, row = self.draw(ring, jax.random.fold_in(state.key, 2**31 - 1))
         batch = transitions.read(ring, lane, row, 1)
         weights = bind(state.params, state.topology)
         activity = self.algorithm.activity(weights, batch)
@@ -280,11 +275,7 @@ class ControlLearner:
         loss_key, rule_key = jax.random.split(key)
         own, links = _of(part, state.params), _of(part, state.topology)
         opt_state, targets = state.opt_state[part.name], _of(part, state.target_params)
-        masked, _ = to_masked(own, links)
-        # Absent links hold zero, so binding them as present changes no value and yields the
-        # gradient that they would have.
-        whole = (masked, dense(masked))
-        (loss, _), gradients = self._gradients(part, state, whole, batch, loss_key)
+        (loss, _), gradients = self._gradients(part, state, to_dense(own, links), batch, loss_key)
         stepped = self._apply(part, state, on_links(gradients, links))
         stepped = _choose(state.updates % part.every == 0, stepped, (own, opt_state))
         (*moved, after), shares = move_links(

@@ -49,7 +49,7 @@ TRIMS = 10
 """How often the target networks of DS look at their links between two changes of the topology; its
 code does at every step of theirs, which would take longer than the updates."""
 
-Links = tuple[Any, Mapping[str, tuple[float, ...]]]
+Allocation = tuple[Any, Mapping[str, tuple[float, ...]]]
 """How links are shared out: a distribution, and the sparsity of networks that differ in it."""
 
 
@@ -70,10 +70,9 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
     spec = env.spec
     algorithm = algorithms.make_control(spec, config)
     params = jax.eval_shape(algorithm.init, jax.random.key(0))
-    links = _links(config)
     counts = dense(params)
     if config.topology.kind not in WHOLE:
-        counts = link_count_tree(params, config.sparsity, *links)
+        counts = link_count_tree(params, config.sparsity, *_allocation(config))
     host = HostRollout(spec, ControlPlayer(spec, algorithm, config), config)
     return _program(config, spec, algorithm, host, counts)
 
@@ -91,44 +90,27 @@ def _program(
 
     After DS has dropped some for good, `begun` is how many there were before.
     """
-    links, pruned = _links(config), begun is not None
+    pruned = begun is not None
     params = jax.eval_shape(algorithm.init, jax.random.key(0))
     densities, sparsity = _densities(params, begun or counts)
     form = choose(config.compute, sparsity, SPARSE_FROM)
-    learner = _learner(config, algorithm, counts)
+    learner = _learner(config, algorithm)
+    replay = config.replay
     review = ControlReview(
-        algorithm, config.replay.batch_size, config.replay.threshold, config.control.least
+        algorithm, replay.batch_size, replay.threshold, config.control.min_replay
     )
     last = None if pruned else _last_change(config)
     fewer = jax.tree.map(partial(_fewer, config.topology.fraction), params, counts)
-    seeds = config.num_seeds
-    # A step is a row and may end an episode, which is one more; the last chunk is whole.
-    rows = 2 * (config.total_steps + config.num_envs * config.chunk)
-    capacity = min(config.replay.capacity, rows)
 
     def from_masked(state: LearnerState) -> LearnerState:
         return learner.to_sparse(state, counts) if form == "sparse" else state
 
     def init(seed: jax.Array, masks: Topology = None) -> TrainState:
-        own = algorithm.init(stream(seed, "params"))
-        if masks is None:
-            masks = dense(own)
-            if config.topology.kind not in WHOLE:
-                key = stream(seed, "topology")
-                masks = random_topology(key, own, config.sparsity, *links)
-        row = row_of(spec, config)
-        return TrainState(
-            rollout=host.init(stream(seed, "rollout")),
-            ring=transitions.init(row, capacity=capacity, num_envs=config.num_envs),
-            learner=from_masked(learner.init(stream(seed, "learner"), bind(own, masks), masks)),
-        )
+        state, ring = _begin(config, spec, learner, seed, masks)
+        return TrainState(host.init(stream(seed, "rollout")), ring, from_masked(state))
 
-    def store(ring: Transitions, played: Played, most: jax.Array) -> Transitions:
-        del most
-        return transitions.insert(ring, played.rows, played.count)
-
-    jit = partial(_jit, seeds)
-    dynamic = config.replay.kind == "dynamic"
+    jit = partial(_jit, config.num_seeds)
+    dynamic = replay.kind == "dynamic"
     return Program(
         config=config,
         spec=spec,
@@ -137,7 +119,7 @@ def _program(
         host=host,
         init=jit(init),
         collect=host.collect,
-        store=jit(store, shared=(2,), donate_argnums=0),
+        store=jit(_store, shared=(2,), donate_argnums=0),
         learn=jit(learner.learn, shared=(3,), donate_argnums=0),
         evolve=jit(learner.evolve, shared=(2,), donate_argnums=0),
         review=jit(review.review, donate_argnums=1),
@@ -150,11 +132,11 @@ def _program(
         sparsity=sparsity,
         cadence=Cadence(
             evolve=None if pruned else min(learner.intervals.values(), default=None),
-            review=config.replay.review_interval if dynamic else None,
+            review=replay.review_interval if dynamic else None,
             prune=last,
         ),
         due=partial(_due, config.control.random_steps),
-        exploration=_unsaid,
+        exploration=_no_exploration,
         accounting=partial(_accounting, config, spec, densities),
         arguments=partial(
             _arguments, host, dynamic=dynamic, evolves=bool(learner.intervals) and not pruned
@@ -163,6 +145,28 @@ def _program(
         prune=jit(partial(learner.prune, counts=fewer)),
         pruned=partial(_program, config, spec, algorithm, host, fewer, begun=counts),
     )
+
+
+def _begin(
+    config: Config, spec: ControlSpec, learner: ControlLearner, seed: jax.Array, masks: Topology
+) -> tuple[LearnerState, Transitions]:
+    """A learner in the masked form, on random links if no `masks` are given, and its ring."""
+    own = learner.algorithm.init(stream(seed, "params"))
+    if masks is None:
+        masks = dense(own)
+        if config.topology.kind not in WHOLE:
+            key = stream(seed, "topology")
+            masks = random_topology(key, own, config.sparsity, *_allocation(config))
+    # A step is a row and may end an episode, which is one more; the last chunk is whole.
+    rows = 2 * (config.total_steps + config.num_envs * config.chunk)
+    capacity = min(config.replay.capacity, rows)
+    ring = transitions.init(row_of(spec, config), capacity=capacity, num_envs=config.num_envs)
+    return learner.init(stream(seed, "learner"), bind(own, masks), masks), ring
+
+
+def _store(ring: Transitions, played: Played, most: jax.Array) -> Transitions:
+    del most
+    return transitions.insert(ring, played.rows, played.count)
 
 
 def _fewer(fraction: float, weight: jax.ShapeDtypeStruct, count: int | None) -> int | None:
@@ -184,7 +188,7 @@ def _jit(seeds: int, fn: Any, shared: tuple[int, ...] = (), **kwargs: Any) -> An
     return jax.jit(over_seeds(fn, seeds, shared=shared), **kwargs)
 
 
-def _links(config: Config) -> Links:
+def _allocation(config: Config) -> Allocation:
     if config.topology.distribution == "lambda":
         distribution = by_lambdas(config.topology.lambdas)
     else:
@@ -201,7 +205,7 @@ def _densities(params: Tree, counts: Tree) -> tuple[dict[str, float], float]:
     return densities, 1 - sum(links.values()) / sum(sizes.values())
 
 
-def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner:
+def _learner(config: Config, algorithm: Control) -> ControlLearner:
     kind, settings = config.topology.kind, config.control
     interval, fraction = config.topology.interval, config.topology.fraction
     rule, ds = RULES[kind], kind == "ds"
@@ -223,15 +227,12 @@ def _learner(config: Config, algorithm: Control, counts: Tree) -> ControlLearner
         replaces=not ds,
         # Sokar et al. move the links of all networks at once; RLx2 counts each network's updates.
         intervals={
-            part.name: interval * (1 if ds else part.every)
-            for part in algorithm.parts
-            if rule and by_name({name: counts[name] for name in part.networks})
+            part.name: interval * (1 if ds else part.every) for part in algorithm.parts if rule
         },
         fraction=share,
         draw=_draw(config),
         rewards=_rewards(config),
         delay=round(share_before * updates),
-        batch_size=config.replay.batch_size,
         tau=settings.tau,
         target_every=follows,
         trim_every=follows * max(interval // (TRIMS * follows), 1) if ds else None,
@@ -267,7 +268,7 @@ def _follows(learner: LearnerState, due: Any) -> LearnerState:
     return learner
 
 
-def _unsaid(env_steps: int) -> dict[str, float]:
+def _no_exploration(env_steps: int) -> dict[str, float]:
     del env_steps
     return {}
 

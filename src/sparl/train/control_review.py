@@ -8,11 +8,9 @@ import jax.numpy as jnp
 from sparl.algorithms.control import Control
 from sparl.compute import bind
 from sparl.replay import transitions
+from sparl.replay.draw import REVIEWED
 from sparl.replay.transitions import Transitions
 from sparl.train.updates import LearnerState
-
-REVIEWED = 8
-"""How many batches of the oldest steps a review looks at (RLx2)."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +21,14 @@ class ControlReview:
         algorithm: Whose policy it is.
         batch_size: Steps of a batch.
         threshold: Policy distance above which the oldest steps are discarded.
-        least: Nothing is discarded while the ring has no more rows than this, which the ends of
-            episodes are, too.
+        min_replay: Nothing is discarded while the ring has no more rows than this, which the ends
+            of episodes are, too.
     """
 
     algorithm: Control
     batch_size: int
     threshold: float
-    least: int
+    min_replay: int
 
     def review(
         self, state: LearnerState, ring: Transitions, due: jax.Array
@@ -41,10 +39,10 @@ class ControlReview:
         oldest eight batches is above a threshold, the oldest tenth leaves.
 
         Returns:
-            The ring, the distance, and how many steps were discarded and how many stay.
+            The ring, the distance, and how many rows were discarded and how many stay.
         """
         distance = self.policy_distance(state, ring)
-        leaves = due & (distance > self.threshold) & (ring.size > self.least)
+        leaves = due & (distance > self.threshold) & (ring.size > self.min_replay)
         less = transitions.discard(ring, jnp.where(leaves, 0.1, 0.0))
         return less, {
             "policy_distance": distance,

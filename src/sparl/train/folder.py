@@ -159,7 +159,7 @@ def find(path: str | Path) -> RunFolder:
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether nothing would be lost: at most what `Config.save` leaves when it is cut short."""
+    """Whether nothing would be lost: at most what is left of a `config.json` cut short."""
     return path.is_dir() and all(inner.name == "config.json.tmp" for inner in path.iterdir())
 
 

@@ -14,22 +14,19 @@ from sparl.compute import (
     Topology,
     Tree,
     bind,
-    dense,
+    to_dense,
     to_masked,
     to_sparse,
 )
 from sparl.nets.inputs import one_hot
 from sparl.replay import Batch, Ring, discard, episode_lengths, read_batch
-from sparl.replay.draw import Draw
+from sparl.replay.draw import REVIEWED, Draw
 from sparl.targets import greedy
 from sparl.topology import Rule, carry_moments, cosine, move_links
 from sparl.train.neurons import dormant, empty_neurons
 from sparl.train.updates import LearnerState, UpdateMetrics, not_finite, series
 
 T = TypeVar("T")
-
-REVIEWED = 8
-"""How many batches of the oldest episodes a review looks at (RLx2)."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +132,8 @@ class Learner:
 
         def change(state: LearnerState, batch: Batch) -> tuple[LearnerState, dict[str, jax.Array]]:
             key, evolve_key = jax.random.split(state.key)
-            masked, _ = to_masked(state.params, state.topology)
-            # Absent links hold zero, so binding them as present changes no value and yields the
-            # gradient that they would have.
-            gradients, scalars = self._gradients(state, masked, dense(masked), batch, env_steps)
+            whole = to_dense(state.params, state.topology)
+            gradients, scalars = self._gradients(state, *whole, batch, env_steps)
             trained = (state.params, state.opt_state, state.topology)
             (params, opt_state, topology), changed = move_links(
                 rule, evolve_key, self.optimizer, trained, gradients, fraction, self.apart
