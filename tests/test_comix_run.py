@@ -167,7 +167,7 @@ def test_every_method_goes_but_where_it_makes_no_sense():
 
 
 def test_td3_draws_from_two_buffers_as_well():
-    config = control_learners.config_of("td3", "dense")
+    config = control_learners.config_of("td3", "dense", "auto")
     replay = dataclasses.replace(config.replay, kind="dual", window=50, window_batch=4)
     config = resolve(dataclasses.replace(config, replay=replay))
     program = build(config)
