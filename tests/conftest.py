@@ -122,10 +122,15 @@ def store(folder):
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def one_length(monkeypatch):
+    """Batches of teams are not cut, so that there is less to compile."""
+    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))
+
+
+@pytest.fixture
+def toy(monkeypatch, one_length):
     """The environment `toy` of a test's process."""
     monkeypatch.setitem(INTERFACES, "toy", lambda _: Toy())
-    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))  # To compile less.
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sparl.methods import resolve
 from sparl.nets import agent, separate_agents
 from sparl.spec import EnvSpec
 from sparl.topology import RULES, agent_budgets, by_name, evolve, link_counts, random_topology
-from sparl.train import program, team_program
+from sparl.train import program
 from test_rollout import CONFIG
 from toy import Toy, fill
 
@@ -141,9 +141,8 @@ class Units(Toy):
 
 
 @pytest.fixture
-def program_of(monkeypatch):
+def program_of(monkeypatch, one_length):
     monkeypatch.setitem(INTERFACES, "toy", lambda _: Units())
-    monkeypatch.setattr(team_program, "_lengths", lambda limit: (limit,))  # To compile less.
 
     def make(**changed):
         network = dataclasses.replace(CONFIG.network, agents="separate")
