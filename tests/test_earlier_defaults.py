@@ -47,6 +47,9 @@ def test_a_run_goes_on(toy, tmp_path, monkeypatch):
     assert json.loads((path / "config.json").read_text())["target"]["omega"] == 10
     assert evaluation.evaluate(path, episodes=1)["env_steps"] >= 400
     assert sparl.resume(path).env_steps == 1200
+    # The last line of training metrics is at the end, though none has been due.
+    lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
+    assert [line["env_steps"] for line in lines if line["kind"] == "train"] == [1200]
 
 
 def test_a_config_repeats_its_run_under_another_method(run, tmp_path):

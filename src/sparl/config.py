@@ -232,7 +232,7 @@ class Config:
     eval_episodes: int = 32
     """Greedy episodes per evaluation."""
     log_every: int = 2_000
-    """Env steps between lines of training metrics."""
+    """Env steps between lines of training metrics, the last of which ends the run."""
     checkpoint_every: int = 50_000
     """Env steps between checkpoints."""
     topology: TopologyConfig = field(default_factory=TopologyConfig)

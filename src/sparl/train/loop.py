@@ -301,7 +301,7 @@ class Run:
             books.env_steps // every > (books.env_steps - chunk) // every
             for every in (config.log_every, config.eval_every, config.checkpoint_every)
         )
-        if log:
+        if log or books.env_steps >= config.total_steps:
             self._log(books.train_records(self._exploration()))
         if evaluate:
             self._evaluate(state)
