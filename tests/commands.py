@@ -94,6 +94,9 @@ class Sparl:
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                 "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
                 "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Compiling takes longer than these runs.
+                # For each program from the cache jaxlib 0.10.0 logs lines which, on some machines,
+                # fill the pipe that nobody reads while a run goes on.
+                "TF_CPP_MIN_LOG_LEVEL": "3",
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
