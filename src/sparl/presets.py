@@ -1,4 +1,4 @@
-"""What a run of an algorithm is if nothing else is said: the settings of the papers, mostly."""
+"""Families of algorithms, and what a run of one is if nothing else is said: mostly its paper's."""
 
 import dataclasses
 
@@ -73,9 +73,9 @@ def _of_actor_critic(stepwise: Config, method: str) -> Config:
         return config
     # RLx2's SAC keeps three times as many steps.
     sac = config.algorithm == "sac"
-    capacity, kept = (3_000_000, 200_000) if sac else (1_000_000, 100_000)
+    capacity, min_replay = (3_000_000, 200_000) if sac else (1_000_000, 100_000)
     if method != "rlx2":
-        kept = ControlConfig.min_replay
+        min_replay = ControlConfig.min_replay
     return dataclasses.replace(
         config,
         sparsity=0.9,
@@ -83,7 +83,7 @@ def _of_actor_critic(stepwise: Config, method: str) -> Config:
         replay=dataclasses.replace(
             config.replay, capacity=capacity, batch_size=256, window_batch=64
         ),
-        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, min_replay=kept),
+        control=ControlConfig(critic_sparsity=0.85, weight_decay=0.0, min_replay=min_replay),
         optimizer=dataclasses.replace(config.optimizer, lr=3e-4),
     )
 

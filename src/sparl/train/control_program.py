@@ -106,7 +106,7 @@ def _program(
         return learner.to_sparse(state, counts) if form == "sparse" else state
 
     def init(seed: jax.Array, masks: Topology = None) -> TrainState:
-        state, ring = _begin(config, spec, learner, seed, masks)
+        state, ring = _initial(config, spec, learner, seed, masks)
         return TrainState(host.init(stream(seed, "rollout")), ring, from_masked(state))
 
     jit = partial(_jit, config.num_seeds)
@@ -147,7 +147,7 @@ def _program(
     )
 
 
-def _begin(
+def _initial(
     config: Config, spec: ControlSpec, learner: ControlLearner, seed: jax.Array, masks: Topology
 ) -> tuple[LearnerState, Transitions]:
     """A learner in the masked form, on random links if no `masks` are given, and its ring."""
@@ -217,6 +217,7 @@ def _learner(config: Config, algorithm: Control) -> ControlLearner:
             return fraction
         return cosine((env_steps - settings.random_steps) / updates, start=fraction)
 
+    moving = algorithm.parts if rule else ()
     follows = max(part.every for part in algorithm.parts)
     target = config.target
     _, share_before = KINDS[target.kind](target)
@@ -226,9 +227,7 @@ def _learner(config: Config, algorithm: Control) -> ControlLearner:
         rule=rule,
         replaces=not ds,
         # Sokar et al. move the links of all networks at once; RLx2 counts each network's updates.
-        intervals={
-            part.name: interval * (1 if ds else part.every) for part in algorithm.parts if rule
-        },
+        intervals={part.name: interval * (1 if ds else part.every) for part in moving},
         fraction=share,
         draw=_draw(config),
         rewards=_rewards(config),
