@@ -13,7 +13,7 @@ import numpy as np
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.masks import load_masks
 
-STEPS, CHECKPOINT_EVERY, BATCH = 8000, 400, 4
+STEPS, CHECKPOINT_EVERY, BATCH = 4000, 200, 4
 """Env steps of the runs under test, and between their checkpoints; episodes in a batch."""
 
 SETTINGS = {
@@ -23,12 +23,12 @@ SETTINGS = {
     "num-envs": 4,
     "chunk": 10,
     "target-interval": 10,
-    "eval-every": 1000,
+    "eval-every": 500,
     "eval-episodes": 4,
-    "log-every": 400,
+    "log-every": CHECKPOINT_EVERY,
     "checkpoint-every": CHECKPOINT_EVERY,
     "topology.interval": 10,
-    "replay.capacity": 200,
+    "replay.capacity": 100,
     "replay.batch-size": BATCH,
     "replay.window": 20,
     "replay.window-batch": 1,

@@ -18,12 +18,21 @@ from sparl.train.checkpoint import CheckpointStore
 from toy import Toy
 
 # Most tests compile for longer than they compute, and XLA's earlier code generator takes half the
-# time. XLA reads this once, before it first compiles; `XLA_FLAGS= pytest` takes users' generator.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# time; nor are programs cut into parts that compile side by side, as the tests already do. XLA reads
+# this once, before it first compiles; `XLA_FLAGS= pytest` takes users' generator.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+)
 
 # Compilation makes the first example of a shape slow.
 hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("sparl")
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, as tests of commands wait for processes and for Ray."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items):
