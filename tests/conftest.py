@@ -18,8 +18,8 @@ from sparl.train.checkpoint import CheckpointStore
 from toy import Toy
 
 # Most tests compile for longer than they compute, and XLA's earlier code generator takes half the
-# time; nor are programs cut into parts that compile side by side, as the tests already do. XLA reads
-# this once, before it first compiles; `XLA_FLAGS= pytest` takes users' generator.
+# time; nor are programs cut into parts that compile side by side, as tests do that already. XLA
+# reads this once, before it first compiles; `XLA_FLAGS= pytest` takes users' generator.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
