@@ -77,7 +77,7 @@ REFUSED = {
     "interval of static": ("--method static --topology.interval 9", "topology.kind set or rigl"),
     "discrete actions": (
         "--algorithm td3 --env gym:CartPole-v1",
-        "action space Discrete(2): td3 and sac need continuous actions",
+        "action space Discrete(2): Gymnasium's environments need continuous actions",
     ),
     "a robot that there is not": (
         "--algorithm sac --env gym:HalfCheeta-v5",

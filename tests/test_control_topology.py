@@ -1,6 +1,7 @@
 """Links of actors and critics in training: fixed, moving, dropped for good, and their targets'."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ from sparl.methods import resolve
 from sparl.presets import defaults
 from sparl.topology import by_name
 from sparl.train.program import build
+
+MOVING = ("set", "rigl", "ds", "rlx2")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -50,8 +53,13 @@ def test_links_that_are_fixed_stay_and_alone_have_weights(algorithm, form):
             assert not by_name(after.target_params)[name][~mask].any()
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("algorithm", "method"), CELLS)
+@pytest.mark.parametrize(
+    ("algorithm", "method", "form"),
+    [
+        *((*cell, "masked") for cell in itertools.product(("td3", "sac"), MOVING)),
+        *(pytest.param(*cell, "sparse", marks=needs_kernels) for cell in CELLS),
+    ],
+)
 def test_links_move_and_keep_their_number(algorithm, method, form):
     program = program_of(algorithm, method, form)
     learner, _ = learn(program, program.init(program.seeds).learner, 3)
@@ -195,6 +203,23 @@ def test_kernels_learn_on_after_links_were_dropped():
         learner, _ = learn(after, after.from_masked(learner), 3, ring_of(program))
         states.append(after.to_masked(learner))
     assert_agree(*states)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "sac"])
+def test_densities_are_those_of_rlx2(algorithm):
+    """Over all layers of a network, the last one too; the narrow ones have the larger share."""
+    config = dataclasses.replace(defaults(algorithm, "rlx2"), env="gym:HalfCheetah-v5")
+    program = build(resolve(config))
+    layers = links(program, program.init(program.seeds).learner)
+    for net, density in {"actor": 0.1, "critic1": 0.15, "critic2": 0.15}.items():
+        first, second, last = (layers[f"{net}/{i}/w"] for i in range(3))
+        every = np.concatenate([first.ravel(), second.ravel(), last.ravel()])
+        assert every.mean() == pytest.approx(density, abs=1e-3)
+        assert second.mean() < density < first.mean() < last.mean()
+        # Erdős-Rényi: links in proportion to the widths on both sides.
+        assert first.sum() / second.sum() == pytest.approx(sum(first.shape) / 512, rel=0.01)
+        capped = (algorithm, net) != ("sac", "actor")
+        assert last.all() == capped
 
 
 def test_densities_are_those_of_ds_td3():

@@ -39,8 +39,8 @@ class Gym:
         actions, views = env.action_space, env.observation_space
         if not isinstance(actions, Box):
             raise InputError(
-                f"{name} has the action space {actions}: td3 and sac need continuous actions, a "
-                "Box, and nothing here takes others of Gymnasium's; choose another environment"
+                f"{name} has the action space {actions}: Gymnasium's environments need continuous "
+                "actions here, a Box, for td3 and sac; choose another environment"
             )
         floats = np.issubdtype(actions.dtype, np.floating)
         with np.errstate(over="ignore"):  # Bounds may be the largest numbers that there are.
