@@ -69,7 +69,7 @@ def metrics(run_dir):
         ),
     ],
 )  # fmt: skip
-def test_the_pendulum_is_swung_up(algorithm, method, compute, steps, tmp_path):
+def test_the_pendulum_is_swung_up(algorithm, method, compute, steps, tmp_path, capsys):
     config = pendulum(algorithm, method, total_steps=steps, compute=compute)
     result = start.train(config, run_dir=tmp_path / "run")
     lines = metrics(tmp_path / "run")
@@ -91,6 +91,13 @@ def test_the_pendulum_is_swung_up(algorithm, method, compute, steps, tmp_path):
     outcome = evaluation.evaluate(tmp_path / "run", episodes=3)
     assert outcome["per_seed"][0].keys() == {"seed", "return", "episode_length"}
     assert outcome["per_seed"][0]["episode_length"] == 200
+    capsys.readouterr()
+    picture = tmp_path / "masks.png"
+    assert cli.main(["inspect", str(tmp_path / "run"), "--json", "--out", str(picture)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    seen = [{name: layer[name] for name in result.layers[0]} for layer in report["layers"]]
+    assert seen == result.layers
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_steps_go_into_the_log_once_and_come_back(tmp_path):
