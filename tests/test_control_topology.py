@@ -26,8 +26,6 @@ from sparl.presets import defaults
 from sparl.topology import by_name
 from sparl.train.program import build
 
-MOVING = ("set", "rigl", "ds", "rlx2")
-
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("algorithm", ["td3", "sac"])
@@ -56,7 +54,10 @@ def test_links_that_are_fixed_stay_and_alone_have_weights(algorithm, form):
 @pytest.mark.parametrize(
     ("algorithm", "method", "form"),
     [
-        *((*cell, "masked") for cell in itertools.product(("td3", "sac"), MOVING)),
+        *(
+            (*cell, "masked")
+            for cell in itertools.product(("td3", "sac"), ("set", "rigl", "ds", "rlx2"))
+        ),
         *(pytest.param(*cell, "sparse", marks=needs_kernels) for cell in CELLS),
     ],
 )

@@ -40,7 +40,7 @@ def dense_linear(weight, bias, x, dy, *, relu):
 
 
 @pytest.mark.parametrize("relu", [False, True])
-@settings(max_examples=20)
+@settings(max_examples=40)
 @example((64, 226), 0.1, 256, (2,), 0)
 @example((3, 5), 0.5, 1100, (), 1)
 @example((20, 20), 0.1, 7, (40,), 2)

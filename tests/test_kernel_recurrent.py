@@ -69,7 +69,7 @@ def dense_recurrent(layer, x, h0, length, dy, dh):
     return (y, states), (gradients, dx, carried)
 
 
-@settings(max_examples=15)
+@settings(max_examples=30)
 @example((226, 64, 64, 13), 5, 0.1, 256, 0)
 @example((1, 1, 1, 1), 1, 1.0, 1, 1)
 @given(

@@ -17,7 +17,7 @@ DENSE = {"method": "dense", "topology__interval": None} | dict.fromkeys(
     ["replay__window", "replay__window_batch"]
 )
 KILLED = [
-    pytest.param({}, 20241, 2, id="mast"),
+    pytest.param({}, 20241, 4, id="mast"),
     pytest.param(DENSE, 20242, 1, id="dense"),
     pytest.param({"num_seeds": 2}, 20243, 1, id="two seeds"),
     pytest.param(
