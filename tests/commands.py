@@ -17,7 +17,7 @@ STEPS, CHECKPOINT_EVERY, BATCH = 4000, 200, 4
 """Env steps of the runs under test, and between their checkpoints; episodes in a batch."""
 
 SETTINGS = {
-    "env": "smax:3m",
+    "env": "python:toy:Toy",
     "sparsity": 0.5,
     "total-steps": STEPS,
     "num-envs": 4,
@@ -37,7 +37,11 @@ SETTINGS = {
     "network.hypernet": 16,
 }
 """A run of seconds in which everything happens: updates, topology changes, episodes that leave the
-replay, evaluations and twenty checkpoints."""
+replay, evaluations and twenty checkpoints. Its environment is compiled sooner than SMAX, which is
+trained on in `test_kill.py`."""
+
+OWN = Path(__file__).parent, Path(__file__).parent.parent / "examples"
+"""Where the environments of the tests and of the examples are found."""
 
 DIMS = "--obs-dim 30 --state-dim 48 --num-actions 9 --num-agents 3"
 """Dimensions of smax:3m as the paper counts them, for `sparl flops`."""
@@ -97,6 +101,7 @@ class Sparl:
                 # For each program from the cache jaxlib 0.10.0 logs lines which, on some machines,
                 # fill the pipe that nobody reads while a run goes on.
                 "TF_CPP_MIN_LOG_LEVEL": "3",
+                "PYTHONPATH": os.pathsep.join(map(str, OWN)),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

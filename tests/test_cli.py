@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from commands import DIMS, STEPS, assert_same_run, contents
+from commands import DIMS, SETTINGS, STEPS, assert_same_run, contents
 
 
 @pytest.mark.parametrize("flags", ["--paper", "--paper --json"])
@@ -98,8 +98,8 @@ def test_flops_of_the_paper(run):
 @pytest.mark.slow
 def test_result_has_all_figures(reference):
     result = json.loads((reference / "result.json").read_text())
-    told = {"env": "smax:3m", "algorithm": "qmix", "method": "mast", "seed": 0, "env_steps": STEPS}
-    assert told.items() <= result.items()
+    told = {"algorithm": "qmix", "method": "mast", "seed": 0, "env_steps": STEPS}
+    assert (told | {"env": SETTINGS["env"]}).items() <= result.items()
     assert result["episodes"] > result["updates"] > 0
     assert 0 <= result["win_rate"] <= 1
     assert 0 <= result["final_win_rate"] <= 1
@@ -129,7 +129,11 @@ def test_config_repeats_its_run_over_another(tmp_path, reference, sparl):
     assert done.returncode == 0, done.stderr
     assert (folder / "config.json").read_bytes() == (reference / "config.json").read_bytes()
     assert_same_run(folder, reference)
-    for words in ("qmix / mast on smax:3m, seed 0", f"{STEPS}/{STEPS} env steps", "agent/fc1/w"):
+    for words in (
+        f"qmix / mast on {SETTINGS['env']}, seed 0",
+        f"{STEPS}/{STEPS} env steps",
+        "agent/fc1/w",
+    ):
         assert words in done.stdout
 
 
@@ -151,7 +155,7 @@ def test_eval_plays_the_newest_checkpoint(reference, sparl):
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
     (seed,) = outcome.pop("per_seed")
-    assert outcome == {"env": "smax:3m", "env_steps": STEPS, "episodes": 4, "warnings": []}
+    assert outcome == {"env": SETTINGS["env"], "env_steps": STEPS, "episodes": 4, "warnings": []}
     assert seed.keys() == {"seed", "win_rate", "return", "episode_length"}
     assert seed["win_rate"] in (0, 0.25, 0.5, 0.75, 1)
     assert seed["episode_length"] > 1

@@ -10,24 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from commands import figures, records, settings, steps_saved, wait_until
+from commands import STEPS, figures, records, settings, steps_saved, wait_until
 from test_host_rollout import workers_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-@pytest.fixture
-def own_modules(monkeypatch):
-    """Where the environments of the tests and of the examples are found."""
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{EXAMPLES}")
+TOY = {"env": "python:host_toy:HostToy"}
 
 
 def flags(name, **changed):
-    return settings(**{"env": f"python:host_toy:{name}", "total_steps": 4000} | changed)
+    return settings(env=f"python:host_toy:{name}", **changed)
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_workers_and_goes_on(sparl, tmp_path, own_modules):
+def test_a_killed_run_leaves_no_workers_and_goes_on(sparl, tmp_path):
     folder = tmp_path / "run"
     process = sparl.start("train", "--run-dir", folder, *flags("Raising"))
     wait_until(lambda: len(steps_saved(folder)) >= 2, process)
@@ -36,7 +31,7 @@ def test_a_killed_run_leaves_no_workers_and_goes_on(sparl, tmp_path, own_modules
     process.send_signal(signal.SIGKILL)
     process.communicate()
     saved = steps_saved(folder)[-1]
-    assert saved < 4000
+    assert saved < STEPS
     deadline = time.monotonic() + 20
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < deadline
@@ -46,37 +41,30 @@ def test_a_killed_run_leaves_no_workers_and_goes_on(sparl, tmp_path, own_modules
     assert done.returncode == 0, done.stderr
     assert f"resuming at env step {saved}" in done.stdout
     result = json.loads((folder / "result.json").read_text())
-    assert result["env_steps"] == 4000
+    assert result["env_steps"] == STEPS
     train = [record for record in records(folder) if record["kind"] == "train"]
     assert train[-1]["broken_episodes"] > 0
     assert "RuntimeError: the game is lost" in done.stdout
     counted = [record["episodes"] for record in train]
     assert counted == sorted(counted)
     # About four steps each, nothing of them lost but what was running.
-    assert 4000 / 6 < result["episodes"] < 4000 / 2
+    assert STEPS / 6 < result["episodes"] < STEPS / 2
 
 
 @pytest.mark.slow
-def test_two_runs_of_one_seed_are_one(sparl, tmp_path, own_modules):
-    for name in ("a", "b"):
-        done = sparl("train", "--run-dir", tmp_path / name, *flags("HostToy", num_workers=1))
-        assert done.returncode == 0, done.stderr
-    assert figures(tmp_path / "a") == figures(tmp_path / "b")
-    assert records(tmp_path / "a") == records(tmp_path / "b")
+@pytest.mark.parametrize("workers", ["process", "ray"])
+def test_two_runs_of_one_seed_are_one(sparl, tmp_path, undisturbed, workers):
+    folder, number = tmp_path / "run", {"process": 1, "ray": 2}[workers]
+    options = settings(**TOY, workers=workers, num_workers=number)
+    done = sparl("train", "--run-dir", folder, *options)
+    assert done.returncode == 0, done.stderr
+    first = undisturbed(TOY)
+    assert figures(folder) == figures(first)
+    assert records(folder) == records(first)
 
 
 @pytest.mark.slow
-def test_workers_on_ray_play_the_same_episodes(sparl, tmp_path, own_modules):
-    for name, workers in (("process", "process"), ("ray", "ray")):
-        options = flags("HostToy", workers=workers, total_steps=2000)
-        done = sparl("train", "--run-dir", tmp_path / name, *options)
-        assert done.returncode == 0, done.stderr
-    assert figures(tmp_path / "process") == figures(tmp_path / "ray")
-    assert records(tmp_path / "process") == records(tmp_path / "ray")
-
-
-@pytest.mark.slow
-def test_a_killed_ray_worker_costs_its_episode_alone(sparl, tmp_path, own_modules):
+def test_a_killed_ray_worker_costs_its_episode_alone(sparl, tmp_path):
     folder = tmp_path / "run"
     options = flags("Slow", workers="ray", total_steps=2000)
     process = sparl.start("train", "--run-dir", folder, *options)
@@ -110,9 +98,7 @@ def cluster():
 
 
 @pytest.mark.slow
-def test_a_lost_ray_node_costs_its_episodes_alone(
-    sparl, tmp_path, own_modules, monkeypatch, cluster
-):
+def test_a_lost_ray_node_costs_its_episodes_alone(sparl, tmp_path, monkeypatch, cluster):
     folder, (nodes, said) = tmp_path / "run", cluster
     monkeypatch.setenv("RAY_ADDRESS", said("address"))
     options = flags("Slow", workers="ray", num_workers=2, total_steps=2000)
@@ -129,7 +115,7 @@ def test_a_lost_ray_node_costs_its_episodes_alone(
 
 
 @pytest.mark.slow
-def test_a_hopeless_run_says_why(sparl, tmp_path, own_modules):
+def test_a_hopeless_run_says_why(sparl, tmp_path):
     done = sparl("train", "--run-dir", tmp_path / "run", *flags("Hopeless"))
     assert done.returncode == 1
     assert "at last: RuntimeError: there is no game" in done.stderr
@@ -137,7 +123,7 @@ def test_a_hopeless_run_says_why(sparl, tmp_path, own_modules):
 
 
 @pytest.mark.slow
-def test_the_example_learns(sparl, tmp_path, own_modules):
+def test_the_example_learns(sparl, tmp_path):
     folder = tmp_path / "run"
     env = "python:rendezvous:Rendezvous"
     options = ("--total-steps", 16_000, "--sparsity", 0.9, "--eval-every", 2000)

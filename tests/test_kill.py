@@ -21,10 +21,10 @@ KILLED = [
     pytest.param(DENSE, 20242, 1, id="dense"),
     pytest.param({"num_seeds": 2}, 20243, 1, id="two seeds"),
     pytest.param(
-        {"compute": "sparse"},
+        {"compute": "sparse", "env": "smax:3m"},
         20244,
         1,
-        id="sparse",
+        id="sparse on SMAX",
         marks=pytest.mark.skipif(bool(native.unavailable()), reason="no kernels"),
     ),
 ]

@@ -130,7 +130,8 @@ def test_finished_run_is_only_read(tmp_path, reference, sparl):
 
 def test_loss_that_is_not_finite_stops_the_run(tmp_path, reference, sparl):
     folder = tmp_path / "run"
-    flags = settings(optimizer__lr=1e30, checkpoint_every=40)
+    # The first checkpoint is older than the first update, for which there must be 32 episodes.
+    flags = settings(optimizer__lr=1e30, checkpoint_every=40, replay__batch_size=32)
     done = sparl("train", "--run-dir", folder, *flags)
     assert done.returncode == 1
     said = re.search(
