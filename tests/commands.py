@@ -50,12 +50,15 @@ TIMES = ("seconds", "compile_seconds", "env_steps_per_second")
 """What may differ between two runs of the same configuration."""
 
 COMMAND = """
+import gc
+gc.set_threshold(100_000, 50, 100)
 from sparl import cli
 from sparl.train import team_program
 team_program._lengths = lambda limit: (limit,)
 cli.entry_point()
 """
-"""The `sparl` command, but that all batches have one length: there is less to compile."""
+"""The `sparl` command, but that all batches have one length: there is less to compile. As in
+`conftest.py` there is less garbage collection."""
 
 LIMITED = """
 import os, resource, sys

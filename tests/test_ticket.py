@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import control_learners
 import sparl
 from sparl.config import TopologyConfig
 from sparl.errors import InputError
@@ -51,6 +52,27 @@ def test_a_run_trains_on_the_links_that_another_found(toy, tmp_path):
     for name, mask in onwards[0].items():
         np.testing.assert_array_equal(mask, np.repeat(one[name], 2, axis=0))
     assert any((onwards[max(onwards)][name] != mask).any() for name, mask in onwards[0].items())
+
+
+@pytest.mark.slow
+def test_an_actor_and_its_critics_train_on_links_that_another_run_found(tmp_path):
+    def trained(method, run_dir, **topology):
+        config = control_learners.config_of("td3", method, total_steps=400, eval_every=400)
+        control = dataclasses.replace(config.control, random_steps=200)
+        topology = dataclasses.replace(config.topology, **topology)
+        config = dataclasses.replace(config, control=control, topology=topology)
+        sparl.train(config, run_dir=run_dir)
+        return load_masks(run_dir / "topology")
+
+    found = trained("set", tmp_path / "found")
+    last = found[max(found)]
+    assert {name.split("/")[0] for name in last} == {"actor", "critic1", "critic2"}
+    assert all((last[name] != mask).any() for name, mask in found[0].items())
+    kept = trained("static", tmp_path / "ticket", from_=str(tmp_path / "found"))
+    for masks in kept.values():
+        assert masks.keys() == last.keys()
+        for name, mask in masks.items():
+            np.testing.assert_array_equal(mask, last[name])
 
 
 def test_it_goes_on_without_the_run_that_the_links_came_from(toy, tmp_path):
