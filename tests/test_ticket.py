@@ -54,16 +54,17 @@ def test_a_run_trains_on_the_links_that_another_found(toy, tmp_path):
     assert any((onwards[max(onwards)][name] != mask).any() for name, mask in onwards[0].items())
 
 
-@pytest.mark.slow
 def test_an_actor_and_its_critics_train_on_links_that_another_run_found(tmp_path):
     def trained(method, run_dir, **topology):
+        topology |= {"distribution": "erdos_renyi", "lambdas": TopologyConfig().lambdas}
         config = control_learners.config_of("td3", method)
         config = dataclasses.replace(
             config,
             total_steps=400,
             eval_every=400,
+            sparsity=0.7,
             topology=dataclasses.replace(config.topology, **topology),
-            control=dataclasses.replace(config.control, random_steps=200),
+            control=dataclasses.replace(config.control, random_steps=200, critic_sparsity=0.6),
         )
         sparl.train(config, run_dir=run_dir)
         return load_masks(run_dir / "topology")
