@@ -132,7 +132,8 @@ def main() -> None:
     for name, own in readings.items():
         dense = readings[f"{name.split()[0]} dense"]
         ratio = statistics.median(d / t for d, t in zip(dense, own, strict=True))
-        rows.append({"program": name, "us_per_step": statistics.median(own), "dense/this": ratio})
+        median = statistics.median(own)
+        rows.append({"program": name, "us_per_step": median, "dense/this": ratio, "readings": own})
     for subject in subjects.values():
         subject.program.close()
     table = [
