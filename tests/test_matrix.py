@@ -31,21 +31,19 @@ def test_algorithms_of_teams_are_those_that_settings_speak_of():
 
 
 def cells():
-    for algorithm in ALGORITHMS:
-        for method, parts in METHODS.items():
-            if parts.topology in WHOLE:
-                yield pytest.param(algorithm, method, "auto", id=f"{algorithm}-{method}")
-                continue
-            for form in ("masked", "sparse"):
-                marks = needs_kernels if form == "sparse" else ()
-                name = f"{algorithm}-{method}-{form}"
-                yield pytest.param(algorithm, method, form, id=name, marks=marks)
+    for method, parts in METHODS.items():
+        if parts.topology in WHOLE:
+            yield pytest.param(method, "auto", id=method)
+            continue
+        for form in ("masked", "sparse"):
+            marks = needs_kernels if form == "sparse" else ()
+            yield pytest.param(method, form, id=f"{method}-{form}", marks=marks)
 
 
-@pytest.fixture(autouse=True)
-def few_programs():
-    """Compiled programs are let go of."""
-    yield
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def algorithm(request):
+    """Each in turn, after which its compiled programs are let go of."""
+    yield request.param
     program_of.cache_clear()
     jax.clear_caches()
 
@@ -69,7 +67,7 @@ def weights(learner):
     return {k: np.asarray(x) for k, x in by_name(learner.params).items() if not k.endswith("b")}
 
 
-@pytest.mark.parametrize(("algorithm", "method", "compute"), cells())
+@pytest.mark.parametrize(("method", "compute"), cells())
 def test_every_cell_trains(algorithm, method, compute):
     config = dataclasses.replace(
         CONFIG, algorithm=algorithm, method=method, compute=compute, network=NETWORKS[algorithm]
