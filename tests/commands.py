@@ -40,8 +40,12 @@ SETTINGS = {
 replay, evaluations and twenty checkpoints. Its environment is compiled sooner than SMAX, which is
 trained on in `test_kill.py`."""
 
-OWN = Path(__file__).parent, Path(__file__).parent.parent / "examples"
-"""Where the environments of the tests and of the examples are found."""
+TESTS = Path(__file__).parent
+EXAMPLES = TESTS.parent / "examples"
+
+GARBAGE = 100_000, 50, 100
+"""How seldom garbage is collected. Tracing makes many objects that live on: looking for garbage
+among them takes a tenth of the time."""
 
 DIMS = "--obs-dim 30 --state-dim 48 --num-actions 9 --num-agents 3"
 """Dimensions of smax:3m as the paper counts them, for `sparl flops`."""
@@ -49,16 +53,15 @@ DIMS = "--obs-dim 30 --state-dim 48 --num-actions 9 --num-agents 3"
 TIMES = ("seconds", "compile_seconds", "env_steps_per_second")
 """What may differ between two runs of the same configuration."""
 
-COMMAND = """
+COMMAND = f"""
 import gc
-gc.set_threshold(100_000, 50, 100)
+gc.set_threshold{GARBAGE}
 from sparl import cli
 from sparl.train import team_program
 team_program._lengths = lambda limit: (limit,)
 cli.entry_point()
 """
-"""The `sparl` command, but that all batches have one length: there is less to compile. As in
-`conftest.py` there is less garbage collection."""
+"""The `sparl` command, but that all batches have one length: there is less to compile."""
 
 LIMITED = """
 import os, resource, sys
@@ -104,12 +107,18 @@ class Sparl:
                 # For each program from the cache jaxlib 0.10.0 logs lines which, on some machines,
                 # fill the pipe that nobody reads while a run goes on.
                 "TF_CPP_MIN_LOG_LEVEL": "3",
-                "PYTHONPATH": os.pathsep.join(map(str, OWN)),
+                # Where the environments of the tests and of the examples are found.
+                "PYTHONPATH": os.pathsep.join([str(TESTS), str(EXAMPLES), *_paths()]),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+
+
+def _paths():
+    """Where Python looks for modules already."""
+    return filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 
 
 def wait_until(condition, process):

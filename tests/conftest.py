@@ -11,7 +11,7 @@ import hypothesis
 import jax
 import pytest
 
-from commands import Sparl, settings
+from commands import GARBAGE, Sparl, settings
 from sparl import cli
 from sparl.compute import native
 from sparl.envs.make import INTERFACES
@@ -27,8 +27,7 @@ os.environ.setdefault(
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
 
-# Tracing makes many objects that live on: looking for garbage among them takes a tenth of the time.
-gc.set_threshold(100_000, 50, 100)
+gc.set_threshold(*GARBAGE)
 
 # Compilation makes the first example of a shape slow.
 hypothesis.settings.register_profile("sparl", deadline=None, max_examples=60)

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import STEPS, figures, records, settings, steps_saved, wait_until
+from commands import EXAMPLES, STEPS, figures, records, settings, steps_saved, wait_until
 from test_host_rollout import workers_of
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
-TOY = {"env": "python:host_toy:HostToy"}
 
 
 def flags(name, **changed):
@@ -52,13 +49,13 @@ def test_a_killed_run_leaves_no_workers_and_goes_on(sparl, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["process", "ray"])
-def test_two_runs_of_one_seed_are_one(sparl, tmp_path, undisturbed, workers):
-    folder, number = tmp_path / "run", {"process": 1, "ray": 2}[workers]
-    options = settings(**TOY, workers=workers, num_workers=number)
+@pytest.mark.parametrize(("workers", "number"), [("process", 1), ("ray", 2)])
+def test_two_runs_of_one_seed_are_one(sparl, tmp_path, undisturbed, workers, number):
+    folder = tmp_path / "run"
+    options = flags("HostToy", workers=workers, num_workers=number)
     done = sparl("train", "--run-dir", folder, *options)
     assert done.returncode == 0, done.stderr
-    first = undisturbed(TOY)
+    first = undisturbed({"env": "python:host_toy:HostToy"})
     assert figures(folder) == figures(first)
     assert records(folder) == records(first)
 
