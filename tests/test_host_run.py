@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from commands import EXAMPLES, STEPS, figures, records, settings, steps_saved, wait_until
+from sparl.envs import check_workers
+from sparl.errors import InputError
 from test_host_rollout import workers_of
 
 
@@ -60,7 +64,27 @@ def test_two_runs_of_one_seed_are_one(sparl, tmp_path, undisturbed, workers, num
     assert records(folder) == records(first)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1", "localhost:none"])
+def test_a_ray_cluster_that_is_not_there_is_refused(monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=f"RAY_ADDRESS={re.escape(address)}.*unset RAY_ADDRESS"):
+        check_workers("ray")
+
+
+@pytest.fixture
+def _crashed_cluster(monkeypatch):
+    """What a Ray cluster leaves behind whose machine goes down."""
+    # `tmp_path` is longer than the name of a socket may be.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        last = Path(folder) / "ray" / "ray_current_cluster"
+        last.parent.mkdir()
+        last.write_text("127.0.0.1:1")
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_crashed_cluster")
 def test_a_killed_ray_worker_costs_its_episode_alone(sparl, tmp_path):
     folder = tmp_path / "run"
     options = flags("Slow", workers="ray", total_steps=2000)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from sparl.envs.requirements import require
 from sparl.envs.worker import Answer, Broken, Order, Worker
-from sparl.errors import unknown_name
+from sparl.errors import InputError, unknown_name
 
 START_TIMEOUT = 300.0
 """Seconds that a worker may take to start Python and to import sparl."""
@@ -130,9 +130,7 @@ class ProcessWorker:
 
 
 class RayWorker:
-    """An actor on a Ray cluster.
-
-    That is the one that `RAY_ADDRESS` names, else one that runs on this machine, else a new one.
+    """An actor on a Ray cluster: the one that `RAY_ADDRESS` names, else one of this run's own.
 
     Args:
         name: The environment's name.
@@ -144,7 +142,9 @@ class RayWorker:
             with warnings.catch_warnings():
                 # It forks to execute other programs at once, which JAX's threads survive.
                 warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-                self._ray.init(log_to_driver=False, include_dashboard=False)
+                # Left to itself it takes the last cluster on this machine, which may be gone.
+                address = None if os.environ.get("RAY_ADDRESS") else "local"
+                self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
         # Without `num_cpus` an actor waits for none: there may be more workers than cores.
         options = {"scheduling_strategy": "SPREAD", "runtime_env": {"env_vars": _variables()}}
         self._actor = self._ray.remote(Worker).options(**options).remote(name)
@@ -298,12 +298,27 @@ def check_workers(kind: str) -> None:
     """Check that there can be workers of a kind.
 
     Raises:
-        InputError: If there is no such kind, or what it needs is not installed.
+        InputError: If there is no such kind, or what it needs is not installed or not there.
     """
     if kind not in KINDS:
         raise unknown_name("kind of workers", kind, KINDS)
     if kind == "ray":
         _require_ray()
+        _check_cluster(os.environ.get("RAY_ADDRESS", ""))
+
+
+def _check_cluster(address: str) -> None:
+    """Raise `InputError` unless something answers there. Ray itself would try for ten minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:  # None, or a word that Ray understands.
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no Ray cluster answers at RAY_ADDRESS={address}: {error}. Start one there "
+            "(ray start --head), or unset RAY_ADDRESS for one of the run's own"
+        ) from error
 
 
 def _require_ray() -> Any:
