@@ -43,6 +43,17 @@ def test_actions_are_stretched_and_a_terminal_state_is_not_cut_off():
     assert (seen.reward, seen.terminated, seen.truncated) == (0.5, True, False)
 
 
+def test_no_stretched_action_is_out_of_bounds():
+    """Where rounding would have it lie above."""
+    box = spaces.Box(np.float32([-0.2, -1, -0.5]), np.float32([0.9, 0.1, 0.7]))
+    inner = Spaces(VECTOR, box)
+    env = Gym(inner, "gym:it")
+    for end, bound in ((1, box.high), (-1, box.low)):
+        env.step(np.full(3, end, np.float32))
+        assert box.contains(inner.taken)
+        np.testing.assert_array_equal(inner.taken, bound)
+
+
 @pytest.mark.parametrize("name", ["Pendulum-v1", "HalfCheetah-v5", "Hopper-v5"])
 def test_every_environment_is_as_its_spec_says(name):
     worker = Worker(f"gym:{name}")
@@ -143,6 +154,13 @@ def test_other_names_are_listed_by_their_last_versions():
     assert "HalfCheetah-v4" not in str(found.value)
     with pytest.raises(InputError, match=r"v2 cannot be made: .*is gym:HalfCheetah-v5"):
         envs.make("gym:HalfCheetah-v2")
+
+
+@pytest.mark.filterwarnings("ignore:.*latest versioned:UserWarning")
+def test_what_a_name_without_a_version_lacks_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    with pytest.raises(InputError, match=r"Box2D is not installed.*is gym:BipedalWalker-v3"):
+        envs.make("gym:BipedalWalker")
 
 
 @pytest.mark.parametrize(

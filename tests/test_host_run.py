@@ -8,13 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import pytest
 
 from commands import EXAMPLES, STEPS, figures, records, settings, steps_saved, wait_until
 from sparl.envs import check_workers
-from sparl.errors import InputError
+from sparl.envs.workers import RayWorker
+from sparl.errors import InputError, SparlError
 from test_host_rollout import workers_of
 
 
@@ -69,6 +71,20 @@ def test_a_ray_cluster_that_is_not_there_is_refused(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"RAY_ADDRESS={re.escape(address)}.*unset RAY_ADDRESS"):
         check_workers("ray")
+
+
+def test_ray_that_cannot_start_is_said_in_a_sentence(monkeypatch):
+    def init(**_):
+        raise ConnectionError("no nodes")
+
+    ray = types.SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(SparlError, match="Ray cannot connect to auto: no nodes"):
+        RayWorker("python:host_toy:HostToy")
+    monkeypatch.delenv("RAY_ADDRESS")
+    with pytest.raises(SparlError, match="Ray cannot start: no nodes"):
+        RayWorker("python:host_toy:HostToy")
 
 
 @pytest.fixture

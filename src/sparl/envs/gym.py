@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import error as gym_error
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import find_highest_version, get_env_id, parse_env_id
 from gymnasium.spaces import Box
 
 from sparl.envs.base import TimeStep
@@ -19,8 +19,8 @@ from sparl.spec import ControlSpec
 
 WITHOUT_LIMIT = 1000
 """Longest episode of an environment that has no time limit of its own."""
-NOTHING = np.zeros(0, np.float32)
-REGISTERED = "Register what is wrapped in a module of your own, and pass gym:MODULE:NAME"
+_NOTHING = np.zeros(0, np.float32)
+_REGISTER_IT = "Register what is wrapped in a module of your own, and pass gym:MODULE:NAME"
 
 
 class Gym:
@@ -48,15 +48,15 @@ class Gym:
         if len(actions.shape) != 1 or not floats or not np.isfinite(span).all():
             raise InputError(
                 f"{name} has the action space {actions}: it must be a vector of floats with finite "
-                f"bounds; gymnasium.wrappers.TransformAction makes one. {REGISTERED}"
+                f"bounds; gymnasium.wrappers.TransformAction makes one. {_REGISTER_IT}"
             )
         if not isinstance(views, Box) or len(views.shape) != 1:
             raise InputError(
                 f"{name} has the observation space {views}: it must be a vector, as networks here "
                 "do not see images or dictionaries; gymnasium.wrappers.FlattenObservation makes "
-                f"one. {REGISTERED}"
+                f"one. {_REGISTER_IT}"
             )
-        self._low, self._range = actions.low, span
+        self._low, self._high, self._range = actions.low, actions.high, span
         limit = env.spec.max_episode_steps if env.spec else None
         self.spec = ControlSpec(
             obs_dim=views.shape[0],
@@ -72,6 +72,7 @@ class Gym:
     def step(self, actions: Any) -> TimeStep:
         """Take one step with an action in [-1, 1], `[action_dim]`."""
         action = self._low + (np.asarray(actions) + 1) / 2 * self._range
+        action = np.clip(action, self._low, self._high)  # By rounding it may lie above.
         obs, reward, terminated, truncated, _ = self._env.step(action.astype(self._low.dtype))
         return seen(obs, float(reward), terminated=terminated, truncated=truncated)
 
@@ -101,12 +102,12 @@ def make(name: str) -> Gym:
             raise InputError(
                 f"{called} needs MuJoCo, which is not installed: pip install 'sparl[mujoco]'"
             ) from error
-        last = _newest(gymnasium.spec(registered))
+        last = _newest(registered)
         whole = called.removesuffix(registered) + last
         instead = "" if last == registered else f". The last version is {whole}"
         raise InputError(f"{called} cannot be made: {str(error).rstrip('.')}{instead}") from error
-    except (gym_error.UnregisteredEnv, gym_error.NamespaceNotFound) as error:
-        newest = {_newest(spec) for spec in gymnasium.registry.values()}
+    except gym_error.UnregisteredEnv as error:
+        newest = set(map(_newest, gymnasium.registry))
         raise unknown_name("environment of Gymnasium", registered, newest) from error
     except gym_error.Error as error:
         raise InputError(f"{called}: {error}") from error
@@ -115,11 +116,10 @@ def make(name: str) -> Gym:
     return Gym(env, called)
 
 
-def _newest(spec: EnvSpec) -> str:
-    """The name of the last version of an environment."""
-    name = (spec.namespace, spec.name)
-    versions = (each for each in gymnasium.registry.values() if (each.namespace, each.name) == name)
-    return max(versions, key=lambda each: each.version or 0).id
+def _newest(registered: str) -> str:
+    """The name of the last version of an environment, by that of any or of none."""
+    namespace, name, _ = parse_env_id(registered)
+    return get_env_id(namespace, name, find_highest_version(namespace, name))
 
 
 MAKERS = {"gym": make}
@@ -137,8 +137,8 @@ def seen(obs: np.ndarray, reward: float, *, terminated: bool, truncated: bool) -
     """What an environment without states and available actions shows."""
     return TimeStep(
         obs=np.asarray(obs, np.float32),
-        state=NOTHING,
-        avail_actions=NOTHING,
+        state=_NOTHING,
+        avail_actions=_NOTHING,
         reward=reward,
         terminated=terminated,
         # Whoever bootstraps from the last state must not be told both.

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from sparl.envs.requirements import require
 from sparl.envs.worker import Answer, Broken, Order, Worker
-from sparl.errors import InputError, unknown_name
+from sparl.errors import InputError, SparlError, unknown_name
 
 START_TIMEOUT = 300.0
 """Seconds that a worker may take to start Python and to import sparl."""
@@ -130,21 +130,31 @@ class ProcessWorker:
 
 
 class RayWorker:
-    """An actor on a Ray cluster: the one that `RAY_ADDRESS` names, else one of this run's own.
+    """An actor on a Ray cluster.
+
+    That is the one that the process is connected to, else the one that `RAY_ADDRESS` names, else
+    one that the process starts.
 
     Args:
         name: The environment's name.
+
+    Raises:
+        SparlError: If Ray cannot connect or start.
     """
 
     def __init__(self, name: str):
         self._ray: Any = _require_ray()
         if not self._ray.is_initialized():
+            # Left to itself it takes the last cluster on this machine, which may be gone.
+            address = None if os.environ.get("RAY_ADDRESS") else "local"
             with warnings.catch_warnings():
                 # It forks to execute other programs at once, which JAX's threads survive.
                 warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
-                # Left to itself it takes the last cluster on this machine, which may be gone.
-                address = None if os.environ.get("RAY_ADDRESS") else "local"
-                self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
+                try:
+                    self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
+                except Exception as error:
+                    where = "start" if address else f"connect to {os.environ['RAY_ADDRESS']}"
+                    raise SparlError(f"--workers ray: Ray cannot {where}: {error}") from error
         # Without `num_cpus` an actor waits for none: there may be more workers than cores.
         options = {"scheduling_strategy": "SPREAD", "runtime_env": {"env_vars": _variables()}}
         self._actor = self._ray.remote(Worker).options(**options).remote(name)
@@ -303,8 +313,8 @@ def check_workers(kind: str) -> None:
     if kind not in KINDS:
         raise unknown_name("kind of workers", kind, KINDS)
     if kind == "ray":
-        _require_ray()
-        _check_cluster(os.environ.get("RAY_ADDRESS", ""))
+        if not _require_ray().is_initialized():
+            _check_cluster(os.environ.get("RAY_ADDRESS", ""))
 
 
 def _check_cluster(address: str) -> None:
@@ -317,7 +327,7 @@ def _check_cluster(address: str) -> None:
     except (OSError, ValueError) as error:
         raise InputError(
             f"no Ray cluster answers at RAY_ADDRESS={address}: {error}. Start one there "
-            "(ray start --head), or unset RAY_ADDRESS for one of the run's own"
+            "(ray start --head), or unset RAY_ADDRESS, and the run starts its own"
         ) from error
 
 
