@@ -117,11 +117,18 @@ def test_every_cell_of_control_is_a_run_that_sparl_takes(tmp_path, monkeypatch):
     configs = {cell.folder: resolve(parse(cell.command()[3:]).settings) for cell in cells}
     assert len(configs) == 2 * (5 * 2 + 2)
     learned = {
-        cell.method: (own.replay.batch_size, own.optimizer.lr, own.control.weight_decay)
+        (own.algorithm, cell.method): (
+            own.replay.batch_size,
+            own.optimizer.lr,
+            own.control.weight_decay,
+        )
         for cell, own in zip(cells, configs.values(), strict=True)
     }
-    assert learned[script.RLX2_DENSE] == learned["rlx2"] == (256, 3e-4, 0.0)
-    assert learned["dense"] == learned["static"] == learned["ds"] == (100, 1e-3, 2e-4)
+    for algorithm in ("td3", "sac"):
+        for method in (script.RLX2_DENSE, "rlx2"):
+            assert learned[algorithm, method] == (256, 3e-4, 0.0)
+        for method in ("dense", "static", "ds"):
+            assert learned[algorithm, method] == (100, 1e-3, 2e-4)
     assert script.twin_of("td3", "rlx2 --sparsity 0.98") == script.RLX2_DENSE
     (cell,) = script.cells_of(
         Namespace(

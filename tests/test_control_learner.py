@@ -75,6 +75,28 @@ def test_targets_follow_every_second_update_of_td3():
     assert (learner.params["actor"]["0"]["w"] != first.params["actor"]["0"]["w"]).any()
 
 
+def test_everything_of_sac_moves_at_every_update():
+    program = program_of("sac", "dense", "auto")
+    learner = program.init(program.seeds).learner
+    for _ in range(2):
+        before = jax.tree.map(jnp.copy, learner)
+        learner, _ = learn(program, learner, 1)
+        for part in before.params:
+            assert_moved(before.params[part], learner.params[part])
+        followed = {name: learner.params[name] for name in learner.target_params}
+        expected = jax.tree.map(lambda t, p: t + 0.005 * (p - t), before.target_params, followed)
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-5),
+            learner.target_params,
+            expected,
+        )
+
+
+def assert_moved(before, after):
+    moved = jax.tree.map(lambda a, b: (a != b).any(), before, after)
+    assert all(jax.tree.leaves(moved))
+
+
 def test_a_step_is_that_of_adam_with_decay_on_the_drawn_batch():
     program = program_of("td3", "dense", "auto")
     learner = program.init(program.seeds).learner

@@ -312,9 +312,8 @@ def check_workers(kind: str) -> None:
     """
     if kind not in KINDS:
         raise unknown_name("kind of workers", kind, KINDS)
-    if kind == "ray":
-        if not _require_ray().is_initialized():
-            _check_cluster(os.environ.get("RAY_ADDRESS", ""))
+    if kind == "ray" and not _require_ray().is_initialized():
+        _check_cluster(os.environ.get("RAY_ADDRESS", ""))
 
 
 def _check_cluster(address: str) -> None:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from sparl.spec import ControlSpec
 
 REDRAWS = 32
-"""How often a draw is made, as it may hit the row behind an episode: where every other row is one,
-all do once in four thousand million times."""
+"""How often a draw is made, as it may hit the row behind an episode. Where every other row is such
+a row, all 32 hit one once in 2**32 times."""
 
 FEWEST = 8
 """Rows of a lane that a draw is made from at least, as the newest may be no steps."""

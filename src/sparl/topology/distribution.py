@@ -59,7 +59,8 @@ def by_lambdas(lambdas: str) -> Distribution:
         lambdas: Numbers with commas between them.
 
     Raises:
-        InputError: If these are no numbers above 0, or not one for each hidden layer.
+        InputError: If these are no numbers above 0, not one for each hidden layer, or leave one
+            fewer links than it has outputs.
     """
     try:
         factors = [float(each) for each in lambdas.split(",")]
@@ -79,6 +80,11 @@ def by_lambdas(lambdas: str) -> Distribution:
             )
         found = dict.fromkeys(shapes, 1.0)
         for (name, (rows, columns)), factor in zip(shapes.items(), factors, strict=False):
+            if factor * (rows + columns) < rows:
+                raise InputError(
+                    f"topology.lambdas {lambdas!r} leaves {name} fewer links than its {rows} "
+                    f"outputs: {rows / (rows + columns):.3f} is the least for it"
+                )
             found[name] = min(1.0, factor * (rows + columns) / (rows * columns))
         return found
 
