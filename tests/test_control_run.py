@@ -149,8 +149,12 @@ def plain(state):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "num_envs"), [("local", 1), ("process", 2)])
-def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("workers", "num_envs", "forms"),
+    [("local", 1, ("auto", "auto")), ("process", 2, ("masked", "auto"))],
+)
+def test_a_run_goes_on(workers, num_envs, forms, tmp_path, monkeypatch):
+    """In the form that it began in, or in others; `auto` are the kernels, where there are any."""
     config = pendulum("td3", "ds", total_steps=2400, workers=workers, num_envs=num_envs)
     # Links are dropped for good after update 1000, at env step 2000.
     control = dataclasses.replace(config.control, finish=0.6)
@@ -172,6 +176,11 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     with pytest.raises(loop.RunInterruptedError, match=r"continues from .* env step 1200"):
         start.train(config, run_dir=tmp_path / "run")
 
+    def resume(form):
+        file = tmp_path / "run" / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"compute": form}))
+        return start.resume(tmp_path / "run")
+
     def looking(run, state):
         if not resumed:
             portable = run._portable(state)
@@ -184,11 +193,11 @@ def test_a_run_goes_on(workers, num_envs, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Run, "_save", save)
     with pytest.raises(loop.RunInterruptedError, match=r"stopped at env step 2200"):
         # After the last change of the topology, at the end of the second interval.
-        start.resume(tmp_path / "run")
+        resume(forms[0])
     checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     masks = [x for name, x in checkpoints.restore().state.items() if "learner/topology" in name]
     assert evaluation.evaluate(tmp_path / "run", episodes=1)["env_steps"] == 2200
-    result = start.resume(tmp_path / "run")
+    result = resume(forms[1])
     assert (result.env_steps, result.updates) == (2400, 1400)
     links = sum(layer["links"] for layer in result.layers)
     assert links == sum(mask.sum() for mask in masks)
