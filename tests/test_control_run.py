@@ -18,6 +18,7 @@ from sparl.methods import resolve
 from sparl.presets import defaults
 from sparl.replay import transitions
 from sparl.spec import ControlSpec
+from sparl.topology import by_lambdas
 from sparl.train import evaluation, loop, snapshot, start
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.masks import load_masks
@@ -54,6 +55,9 @@ def pendulum(algorithm, method, **settings):
     )
 
 
+needs_kernels = pytest.mark.skipif(bool(native.unavailable()), reason="no kernels")
+
+
 def metrics(run_dir):
     return list(map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines()))
 
@@ -63,12 +67,9 @@ def metrics(run_dir):
     ("algorithm", "method", "compute", "steps"),
     [
         ("td3", "ds", "auto", 8000),
-        pytest.param(
-            "sac", "rlx2", "sparse", 6000,
-            marks=pytest.mark.skipif(bool(native.unavailable()), reason="no kernels"),
-        ),
+        pytest.param("sac", "rlx2", "sparse", 6000, marks=needs_kernels),
     ],
-)  # fmt: skip
+)
 def test_the_pendulum_is_swung_up(algorithm, method, compute, steps, tmp_path, capsys):
     config = pendulum(algorithm, method, total_steps=steps, compute=compute)
     result = start.train(config, run_dir=tmp_path / "run")
@@ -151,11 +152,16 @@ def plain(state):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("workers", "num_envs", "forms"),
-    [("local", 1, ("auto", "auto")), ("process", 2, ("masked", "auto"))],
+    [
+        ("local", 1, ("auto",) * 3),
+        pytest.param("process", 2, ("sparse", "masked", "sparse"), marks=needs_kernels),
+    ],
 )
 def test_a_run_goes_on(workers, num_envs, forms, tmp_path, monkeypatch):
-    """In the form that it began in, or in others; `auto` are the kernels, where there are any."""
-    config = pendulum("td3", "ds", total_steps=2400, workers=workers, num_envs=num_envs)
+    """In the form of compute that it began in, or in the other one."""
+    config = pendulum(
+        "td3", "ds", total_steps=2400, workers=workers, num_envs=num_envs, compute=forms[0]
+    )
     # Links are dropped for good after update 1000, at env step 2000.
     control = dataclasses.replace(config.control, finish=0.6)
     config = dataclasses.replace(config, checkpoint_every=600, control=control)
@@ -193,11 +199,11 @@ def test_a_run_goes_on(workers, num_envs, forms, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Run, "_save", save)
     with pytest.raises(loop.RunInterruptedError, match=r"stopped at env step 2200"):
         # After the last change of the topology, at the end of the second interval.
-        resume(forms[0])
+        resume(forms[1])
     checkpoints = CheckpointStore(tmp_path / "run" / "checkpoints")
     masks = [x for name, x in checkpoints.restore().state.items() if "learner/topology" in name]
     assert evaluation.evaluate(tmp_path / "run", episodes=1)["env_steps"] == 2200
-    result = resume(forms[1])
+    result = resume(forms[2])
     assert (result.env_steps, result.updates) == (2400, 1400)
     links = sum(layer["links"] for layer in result.layers)
     assert links == sum(mask.sum() for mask in masks)
@@ -389,7 +395,15 @@ def test_a_team_does_not_swing_a_pendulum(tmp_path):
         start.train(config, run_dir=tmp_path / "run")
 
 
-@pytest.mark.parametrize("lambdas", ["7", "7,64,3", "7,x", "7,-1", "", "0.5,64"])
+@pytest.mark.parametrize(("columns", "least"), [(3, "0.989"), (14, "0.949"), (17, "0.938")])
+def test_the_least_lambda_that_is_named_is_enough(columns, least):
+    shapes = {"actor/0/w": (256, columns), "actor/1/w": (6, 256)}
+    with pytest.raises(InputError, match=rf"leaves actor/0/w .* {least} is the least"):
+        by_lambdas("0.5")(shapes, 0.0)
+    assert by_lambdas(least)(shapes, 0.0)["actor/0/w"] * 256 * columns >= 256
+
+
+@pytest.mark.parametrize("lambdas", ["7", "7,64,3", "7,x", "7,-1", ""])
 def test_lambdas_that_will_not_do(lambdas, tmp_path):
     config = defaults("td3")
     config = dataclasses.replace(

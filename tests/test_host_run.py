@@ -66,7 +66,7 @@ def test_two_runs_of_one_seed_are_one(sparl, tmp_path, undisturbed, workers, num
     assert records(folder) == records(first)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1", "localhost:none"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://[::1]:1"])
 def test_a_ray_cluster_that_is_not_there_is_refused(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(InputError, match=f"RAY_ADDRESS={re.escape(address)}.*unset RAY_ADDRESS"):
@@ -80,10 +80,10 @@ def test_ray_that_cannot_start_is_said_in_a_sentence(monkeypatch):
     ray = types.SimpleNamespace(is_initialized=lambda: False, init=init)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(SparlError, match="Ray cannot connect to auto: no nodes"):
+    with pytest.raises(SparlError, match=r"no Ray at 'auto'.*: no nodes"):
         RayWorker("python:host_toy:HostToy")
     monkeypatch.delenv("RAY_ADDRESS")
-    with pytest.raises(SparlError, match="Ray cannot start: no nodes"):
+    with pytest.raises(SparlError, match=r"no Ray at 'local'.*: no nodes"):
         RayWorker("python:host_toy:HostToy")
 
 

@@ -56,7 +56,7 @@ class Gym:
                 "do not see images or dictionaries; gymnasium.wrappers.FlattenObservation makes "
                 f"one. {_REGISTER_IT}"
             )
-        self._low, self._high, self._range = actions.low, actions.high, span
+        self._low, self._high = actions.low, actions.high
         limit = env.spec.max_episode_steps if env.spec else None
         self.spec = ControlSpec(
             obs_dim=views.shape[0],
@@ -71,8 +71,7 @@ class Gym:
 
     def step(self, actions: Any) -> TimeStep:
         """Take one step with an action in [-1, 1], `[action_dim]`."""
-        action = self._low + (np.asarray(actions) + 1) / 2 * self._range
-        action = np.clip(action, self._low, self._high)  # By rounding it may lie above.
+        action = stretched(actions, self._low, self._high)
         obs, reward, terminated, truncated, _ = self._env.step(action.astype(self._low.dtype))
         return seen(obs, float(reward), terminated=terminated, truncated=truncated)
 
@@ -131,6 +130,11 @@ def warn(message: str) -> None:
     # What Gymnasium's models are made of is none of our users' business.
     level = logging.DEBUG if "deprecated" in message else logging.WARNING
     logging.getLogger(__name__).log(level, "MuJoCo: %s", message)
+
+
+def stretched(actions: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Actions in [-1, 1] as they lie between bounds, above which no rounding takes them."""
+    return np.clip(low + (np.asarray(actions) + 1) / 2 * (high - low), low, high)
 
 
 def seen(obs: np.ndarray, reward: float, *, terminated: bool, truncated: bool) -> TimeStep:

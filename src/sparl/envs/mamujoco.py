@@ -45,7 +45,7 @@ class MaMujoco:
         self._agents = list(env.possible_agents)
         spaces = [env.action_space(agent) for agent in self._agents]
         self._low = np.concatenate([space.low for space in spaces])
-        self._range = np.concatenate([space.high for space in spaces]) - self._low
+        self._high = np.concatenate([space.high for space in spaces])
         lengths = tuple(len(space.low) for space in spaces)
         self._ends = np.cumsum(lengths)[:-1]
         robot = env.unwrapped.single_agent_env
@@ -65,7 +65,7 @@ class MaMujoco:
 
     def step(self, actions: Any) -> TimeStep:
         """Take one step with the agents' actions, one after another, in [-1, 1]."""
-        stretched = self._low + (np.asarray(actions) + 1) / 2 * self._range
+        stretched = gym.stretched(actions, self._low, self._high)
         chosen = dict(zip(self._agents, np.split(stretched, self._ends), strict=True))
         obs, rewards, terminated, truncated, _ = self._env.step(chosen)
         one = self._agents[0]  # All are told the same.

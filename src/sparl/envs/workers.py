@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -146,15 +147,17 @@ class RayWorker:
         self._ray: Any = _require_ray()
         if not self._ray.is_initialized():
             # Left to itself it takes the last cluster on this machine, which may be gone.
-            address = None if os.environ.get("RAY_ADDRESS") else "local"
+            address = os.environ.get("RAY_ADDRESS") or "local"
             with warnings.catch_warnings():
                 # It forks to execute other programs at once, which JAX's threads survive.
                 warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
                 try:
                     self._ray.init(address=address, log_to_driver=False, include_dashboard=False)
                 except Exception as error:
-                    where = "start" if address else f"connect to {os.environ['RAY_ADDRESS']}"
-                    raise SparlError(f"--workers ray: Ray cannot {where}: {error}") from error
+                    raise SparlError(
+                        f"--workers ray: there is no Ray at {address!r}, which is RAY_ADDRESS, or "
+                        f"'local' where that is not set: {error}"
+                    ) from error
         # Without `num_cpus` an actor waits for none: there may be more workers than cores.
         options = {"scheduling_strategy": "SPREAD", "runtime_env": {"env_vars": _variables()}}
         self._actor = self._ray.remote(Worker).options(**options).remote(name)
@@ -317,13 +320,13 @@ def check_workers(kind: str) -> None:
 
 
 def _check_cluster(address: str) -> None:
-    """Raise `InputError` unless something answers there. Ray itself would try for ten minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon:  # None, or a word that Ray understands.
+    """Raise `InputError` if a host does not answer. Ray itself would try for ten minutes."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d+)", address)
+    if not found:  # None, or what Ray alone understands.
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
+        socket.create_connection((found[1], int(found[2])), timeout=10).close()
+    except OSError as error:
         raise InputError(
             f"no Ray cluster answers at RAY_ADDRESS={address}: {error}. Start one there "
             "(ray start --head), or unset RAY_ADDRESS, and the run starts its own"

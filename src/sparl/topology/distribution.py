@@ -1,5 +1,6 @@
 """How many links each layer gets: densities by layer for one sparsity of the whole."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from sparl.errors import InputError
@@ -59,8 +60,8 @@ def by_lambdas(lambdas: str) -> Distribution:
         lambdas: Numbers with commas between them.
 
     Raises:
-        InputError: If these are no numbers above 0, not one for each hidden layer, or leave one
-            fewer links than it has outputs.
+        InputError: If these are no numbers above 0 or not one for each hidden layer, or if a layer
+            would have fewer links than outputs.
     """
     try:
         factors = [float(each) for each in lambdas.split(",")]
@@ -81,9 +82,10 @@ def by_lambdas(lambdas: str) -> Distribution:
         found = dict.fromkeys(shapes, 1.0)
         for (name, (rows, columns)), factor in zip(shapes.items(), factors, strict=False):
             if factor * (rows + columns) < rows:
+                least = math.ceil(1000 * rows / (rows + columns)) / 1000
                 raise InputError(
                     f"topology.lambdas {lambdas!r} leaves {name} fewer links than its {rows} "
-                    f"outputs: {rows / (rows + columns):.3f} is the least for it"
+                    f"outputs: {least} is the least for it"
                 )
             found[name] = min(1.0, factor * (rows + columns) / (rows * columns))
         return found
