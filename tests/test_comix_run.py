@@ -119,7 +119,7 @@ def test_a_policy_that_has_not_changed_has_not_moved():
     ("settings", "match"),
     [
         ({"env": "gym:Pendulum-v1"}, "one agent, and comix is for teams: pass --algorithm td3"),
-        ({"env": "smax:3m"}, "comix is for continuous control: pass --env gym:NAME or mamujoco"),
+        ({"env": "smax:3m"}, "comix is for continuous control: pass --env mamujoco:NAME, or"),
         (
             {"method": "tiny"},
             "'tiny', which --method tiny has, is not for comix, as it has no widths .* of dense, "

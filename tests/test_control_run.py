@@ -240,7 +240,7 @@ def test_a_run_goes_on(workers, num_envs, forms, tmp_path, monkeypatch):
         ({"num_seeds": 2}, "num_seeds 2 changes nothing"),
         ({"control": ControlConfig(finish=-1.0)}, r"control.finish must lie in \[0, 1\], got -1.0"),
         ({"control": ControlConfig(finish=math.nan)}, r"control.finish must lie in \[0, 1\]"),
-        ({"env": "smax:3m"}, "td3 is for continuous control: pass --env gym:NAME"),
+        ({"env": "smax:3m"}, "td3 is for continuous control: pass --env gym:NAME, or"),
     ],
 )
 def test_what_does_not_go_together(settings, match, tmp_path):

@@ -100,7 +100,7 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(module, monkeypa
     monkeypatch.setitem(sys.modules, module, None)
     for loaded in [name for name in sys.modules if name.startswith(f"{module}.")]:
         monkeypatch.delitem(sys.modules, loaded)
-    with pytest.raises(InputError, match=r"pip install 'sparl\[mujoco\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[mujoco\]'"):
         make("mamujoco:HalfCheetah-2x3")
 
 

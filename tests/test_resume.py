@@ -19,6 +19,9 @@ from commands import (
 )
 from kernel_cases import needs_kernels
 from sparl.cli import main
+from sparl.errors import InputError
+from sparl.study import inspection
+from sparl.train import evaluation
 from sparl.train.checkpoint import CheckpointStore
 from sparl.train.folder import RunFolder
 
@@ -173,6 +176,13 @@ def test_changed_config_is_not_resumed(reference, sparl, tmp_path):
     done = sparl("resume", folder)
     assert done.returncode == 2
     assert "config.json has been changed since the checkpoint" in done.stderr
+    with pytest.raises(InputError, match="has been changed since the checkpoint"):
+        evaluation.evaluate(folder)
+    config["network"]["hidden"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="has masks of another network"):
+        inspection.inspect(folder)
+    assert not (folder / "masks.png").exists()
 
 
 def test_one_process_at_a_time_trains_into_a_folder(reference, sparl, tmp_path):

@@ -19,6 +19,7 @@ from sparl.spec import ControlSpec
 
 WITHOUT_LIMIT = 1000
 """Longest episode of an environment that has no time limit of its own."""
+INSTALL_MUJOCO = "pip install '.[mujoco]' in a checkout of sparl"
 _NOTHING = np.zeros(0, np.float32)
 _REGISTER_IT = "Register what is wrapped in a module of your own, and pass gym:MODULE:NAME"
 
@@ -92,22 +93,30 @@ def make(name: str) -> Gym:
     own, colon, registered = name.rpartition(":")
     if colon:
         import_own(own)
-    with contextlib.suppress(Exception):  # Which an environment that needs it meets again, below.
-        import_module("mujoco").set_mju_user_warning(warn)
+    try:
+        newest, version = _newest(registered), parse_env_id(registered)[2]
+    except gym_error.Error as error:
+        raise InputError(f"{called}: {error}") from error
+    if newest != registered and version is None:
+        raise InputError(
+            f"{called} names no version, without which no run can be repeated: pass "
+            f"{called.removesuffix(registered)}{newest}, the last"
+        )
+    hush_mujoco()
     try:
         env = gymnasium.make(registered)
-    except (ImportError, gym_error.DependencyNotInstalled) as error:
-        if "mujoco" in str(error).lower() and find_spec("mujoco") is None:
+    except (ImportError, AttributeError, gym_error.DependencyNotInstalled) as error:
+        found = find_spec("mujoco")
+        if "mujoco" in str(error).lower() and (found is None or found.origin is None):
             raise InputError(
-                f"{called} needs MuJoCo, which is not installed: pip install 'sparl[mujoco]'"
+                f"{called} needs MuJoCo, which is not installed: {INSTALL_MUJOCO}"
             ) from error
-        last = _newest(registered)
-        whole = called.removesuffix(registered) + last
-        instead = "" if last == registered else f". The last version is {whole}"
+        whole = called.removesuffix(registered) + newest
+        instead = "" if newest == registered else f". The last version is {whole}"
         raise InputError(f"{called} cannot be made: {str(error).rstrip('.')}{instead}") from error
     except gym_error.UnregisteredEnv as error:
-        newest = set(map(_newest, gymnasium.registry))
-        raise unknown_name("environment of Gymnasium", registered, newest) from error
+        known = set(map(_newest, gymnasium.registry))
+        raise unknown_name("environment of Gymnasium", registered, known) from error
     except gym_error.Error as error:
         raise InputError(f"{called}: {error}") from error
     except Exception as error:
@@ -119,6 +128,12 @@ def _newest(registered: str) -> str:
     """The name of the last version of an environment, by that of any or of none."""
     namespace, name, _ = parse_env_id(registered)
     return get_env_id(namespace, name, find_highest_version(namespace, name))
+
+
+def hush_mujoco() -> None:
+    """Have MuJoCo's warnings logged."""
+    with contextlib.suppress(Exception):  # Which an environment that needs it meets again.
+        import_module("mujoco").set_mju_user_warning(warn)
 
 
 MAKERS = {"gym": make}

@@ -104,11 +104,13 @@ def make(name: str) -> MaMujoco:
             "mamujoco:HalfCheetah-2x3, or mamujoco:HalfCheetah-2x3-k1 to see joints one link away"
         )
     partition, distance = parts[1], int(parts[2] or 0)
-    install = "pip install 'sparl[mujoco]'"
-    require("mujoco", "mamujoco", install).set_mju_user_warning(gym.warn)
+    require("mujoco", "mamujoco", gym.INSTALL_MUJOCO)
+    gym.hush_mujoco()
     with redirect_stderr(StringIO()) as said:
         module = require(
-            "gymnasium_robotics.envs.multiagent_mujoco.mamujoco_v1", "mamujoco", install
+            "gymnasium_robotics.envs.multiagent_mujoco.mamujoco_v1",
+            "mamujoco",
+            gym.INSTALL_MUJOCO,
         )
     # It has a notice about robot hands, which are no concern of ours.
     sys.stderr.writelines(x for x in said.getvalue().splitlines(True) if "AdroitHand" not in x)

@@ -35,7 +35,8 @@ def inspect(
         of the masks; and `picture`, its path or `None` for a dense network.
 
     Raises:
-        InputError: If the folder is no run, or has no such seed.
+        InputError: If the folder is no run, has no such seed, or its configuration is of another
+            network.
         SparlError: If a mask file is damaged or the picture cannot be written.
     """
     folder = folders.find(run_dir)
@@ -54,6 +55,11 @@ def inspect(
         raise SparlError(f"{folder.topology} holds no masks yet, or they have been removed")
     last = max(history, default=None)
     masks = history[last] if last is not None else {}
+    if any(shapes.get(name) != mask.shape for name, mask in masks.items()):
+        raise InputError(
+            f"{folder.topology} has masks of another network than {folder.config} describes: it "
+            "has been changed since the run was trained; change it back"
+        )
     layers = [
         _describe(name, masks.get(name, np.ones(shape, bool))) for name, shape in shapes.items()
     ]

@@ -28,7 +28,9 @@ class Clock:
         self._books.compile_seconds += time.perf_counter() - begun
 
     def left(self, total_steps: int) -> float | None:
-        """Seconds to go at the rate so far, once there is one."""
+        """Seconds to go at the rate so far; none before updates, which take most of it."""
+        if not any(self._books.updates):
+            return None
         steps = (total_steps - self._books.env_steps) * len(self._books.episodes)
         rate = self._books.rate()
         return max(steps, 0) / rate if rate else None

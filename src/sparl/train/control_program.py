@@ -14,6 +14,7 @@ from sparl.algorithms.control import Control
 from sparl.compute import Topology, Tree, bind, choose, dense
 from sparl.config import Config
 from sparl.errors import InputError
+from sparl.presets import ACTOR_CRITIC
 from sparl.replay import transitions
 from sparl.replay.transitions import Draw, Transitions
 from sparl.spec import ControlSpec
@@ -62,10 +63,11 @@ def build(config: Config, env: envs.JaxEnv | envs.HostEnv) -> Program:
             or `config.compute` not possible.
     """
     if not isinstance(env, envs.HostEnv) or not isinstance(env.spec, ControlSpec):
+        other = "gym:NAME" if config.algorithm in ACTOR_CRITIC else "mamujoco:NAME"
         raise InputError(
             f"{config.env} is an environment of a team with discrete actions, and "
-            f"{config.algorithm} is for continuous control: pass --env gym:NAME or mamujoco:NAME, "
-            "or an algorithm for such teams as --algorithm qmix"
+            f"{config.algorithm} is for continuous control: pass --env {other}, or an algorithm "
+            "for such teams as --algorithm qmix"
         )
     env.close()  # Workers make their own.
     spec = env.spec

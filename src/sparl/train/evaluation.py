@@ -33,7 +33,8 @@ def evaluate(run_dir: str | Path, *, episodes: int | None = None, seed: int = 0)
         lost to an environment that broke and played again.
 
     Raises:
-        InputError: If the folder is no run or `episodes` is not positive.
+        InputError: If the folder is no run, its configuration has been changed since it was
+            trained, or `episodes` is not positive.
         SparlError: If there is no intact checkpoint.
     """
     if episodes is not None and episodes < 1:
@@ -47,6 +48,7 @@ def evaluate(run_dir: str | Path, *, episodes: int | None = None, seed: int = 0)
     checkpoint = CheckpointStore(folder.checkpoints).restore(log=False)
     if checkpoint is None:
         raise SparlError(f"{run_dir} has no checkpoint yet; `sparl resume {run_dir}` trains on")
+    folder.check_unchanged(replace(program.config, eval_episodes=config.eval_episodes), checkpoint)
     program = program.at(max(checkpoint.info["books"]["updates"]))
     learner = program.from_masked(snapshot.restore_learner(program.template, checkpoint))
     number = np.int32(_OFFSET + seed)

@@ -15,6 +15,10 @@ from sparl.envs import map_file
 from sparl.errors import InputError, SparlError
 from sparl.files import write_whole
 from sparl.methods import without_unused
+from sparl.train.checkpoint import Checkpoint
+
+FREE = ("compute", "workers", "num_workers", "env_timeout")
+"""What a run may change when it is resumed: each machine computes as it can."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,20 @@ class RunFolder:
     def result(self) -> Path:
         """What came out; there once the run is finished."""
         return self.path / "result.json"
+
+    def check_unchanged(self, config: Config, checkpoint: Checkpoint) -> None:
+        """Check that a checkpoint was written under a configuration, but for what is `FREE`.
+
+        Raises:
+            InputError: If it was not.
+        """
+        saved = config_file.from_json(checkpoint.info["config"], "the checkpoint")
+        free = {name: getattr(config, name) for name in FREE}
+        if dataclasses.asdict(without_unused(saved)) | free != dataclasses.asdict(config):
+            raise InputError(
+                f"{self.config} has been changed since the checkpoint was written: change it back, "
+                "or train into another folder with `sparl train --config`"
+            )
 
     def load_config(self) -> Config:
         """The configuration of the run, whose map must be what it was.

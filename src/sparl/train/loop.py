@@ -15,10 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 from rich.console import Console
 
-from sparl import config_file
 from sparl.compute import Topology, native, return_freed
-from sparl.errors import InputError, SparlError
-from sparl.methods import without_unused
+from sparl.errors import SparlError
 from sparl.train import snapshot, ticket
 from sparl.train.books import SHOWN, Books
 from sparl.train.checkpoint import CheckpointStore
@@ -33,9 +31,6 @@ from sparl.train.result import Result
 from sparl.train.signals import stop_requests
 from sparl.train.summary import layer_table, measured_sparsity, summarise
 from sparl.train.updates import LearnerState, UpdateMetrics
-
-FREE = ("compute", "workers", "num_workers", "env_timeout")
-"""What a run may change when it is resumed: each machine computes as it can."""
 
 
 class RunInterruptedError(SparlError):
@@ -127,14 +122,7 @@ class Run:
             return state
         for sentence in checkpoint.skipped:
             self.display.message(f"warning: {sentence}")
-        saved = config_file.from_json(checkpoint.info["config"], "the checkpoint")
-        saved = asdict(without_unused(saved))
-        free = {name: getattr(self.config, name) for name in FREE}
-        if saved | free != asdict(self.config):
-            raise InputError(
-                f"{self.folder.config} has been changed since the checkpoint was written: change "
-                "it back to resume, or train into another folder with `sparl train --config`"
-            )
+        self.folder.check_unchanged(self.config, checkpoint)
         self.books = Books(**checkpoint.info["books"])
         self.saved = self.books.env_steps
         self.display.message(f"resuming at env step {self.books.env_steps}")
