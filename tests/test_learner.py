@@ -182,11 +182,10 @@ def test_seeds_side_by_side_learn_what_they_learn_alone():
 
 @pytest.mark.slow
 @needs_kernels
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("num_seeds", [1, 2])
-def test_sparse_learns_what_masked_learns(num_seeds, request):
+def test_sparse_learns_what_masked_learns(num_seeds):
     """To within float32's rounding, for as many updates as rounding stays small."""
-    if num_seeds == 1:  # For two side by side XLA optimises for more than a minute.
-        request.getfixturevalue("optimised")
     config = dataclasses.replace(CONFIG, method="mast", sparsity=0.6, num_seeds=num_seeds)
     ends = {}
     for form in ("masked", "sparse"):
