@@ -20,6 +20,7 @@ from sparl.spec import ControlSpec
 WITHOUT_LIMIT = 1000
 """Longest episode of an environment that has no time limit of its own."""
 INSTALL_MUJOCO = "pip install '.[mujoco]' in a checkout of sparl"
+"""What brings MuJoCo, and Gymnasium-Robotics with it."""
 _NOTHING = np.zeros(0, np.float32)
 _REGISTER_IT = "Register what is wrapped in a module of your own, and pass gym:MODULE:NAME"
 
