@@ -149,7 +149,7 @@ def warn(message: str) -> None:
 
 
 def stretched(actions: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Actions in [-1, 1] as they lie between bounds, above which no rounding takes them."""
+    """Actions in [-1, 1] as they lie between bounds of their shape; rounding takes none beyond."""
     return np.clip(low + (np.asarray(actions) + 1) / 2 * (high - low), low, high)
 
 
